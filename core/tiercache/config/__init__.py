@@ -1,0 +1,1 @@
+"""Cold: runs once, when a cache is opened."""

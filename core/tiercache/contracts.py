@@ -1,0 +1,483 @@
+"""What plugins implement: Protocols that the kernel calls, and the configuration classes that declare them.
+
+A configuration class is the whole registration of a plugin: its `type`, its options with their
+descriptions, and `build`, which makes the live stage. A hook of `tiercache.hookspecs` returns the classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tiercache.clock import Clock
+from tiercache.entry import Entry
+from tiercache.units import Duration
+
+Kind = Literal["tier", "serializer", "compressor", "policy", "pattern", "bus"]
+"""What a plugin can provide; also the name of its TOML table."""
+
+KINDS: Final[tuple[Kind, ...]] = ("tier", "serializer", "compressor", "policy", "pattern", "bus")
+"""All kinds, in the order in which documents name them."""
+
+
+# Configuration
+
+
+@dataclass(frozen=True, slots=True)
+class StageRef:
+    """Marks an option whose text names another stage: a declared table, or a type with its defaults."""
+
+    kind: Kind
+
+
+PolicyRef = Annotated[str, StageRef("policy")]
+"""Name of a declared policy, or a policy type."""
+SerializerRef = Annotated[str, StageRef("serializer")]
+"""Name of a declared serializer, or a serializer type."""
+CompressorRef = Annotated[str, StageRef("compressor")]
+"""Name of a declared compressor, a compressor type, or "none"."""
+
+
+class StageConfig(BaseModel):
+    """Base of all configuration classes. Subclasses add `type: Literal["name"] = "name"`, one described
+    field an option, and `build`.
+
+    `build` wires and does no I/O; what has to be opened is opened by the kernel afterwards. Drivers are
+    imported there, not at the top of the module.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    kind: ClassVar[Kind]
+
+    @classmethod
+    def type_name(cls) -> str:
+        """Return the name that `type = "…"` selects this class by."""
+        return str(cls.model_fields["type"].default)
+
+    def check(self, context: CheckContext) -> Iterable[tuple[str, str]]:
+        """Yield (option, message) for what validation of single options can't see.
+
+        Called once the references of the whole document are resolved. Pure: no I/O.
+        """
+        del context
+        return ()
+
+
+class CheckContext(Protocol):
+    """What `StageConfig.check` may ask."""
+
+    def policy(self, reference: str) -> PolicyConfig:
+        """Return the policy configuration that *reference* names."""
+        ...
+
+
+class Context(CheckContext, Protocol):
+    """What a stage is given when it is built."""
+
+    @property
+    def name(self) -> str:
+        """Name of the stage in the document."""
+        ...
+
+    @property
+    def namespace(self) -> str:
+        """Namespace of the cache. Far keys arrive with it already in front."""
+        ...
+
+    @property
+    def directory(self) -> Path:
+        """Where relative paths start: the directory of the configuration file, else the working directory."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The cache's clock."""
+        ...
+
+
+class TierConfig(StageConfig):
+    """Options that all tiers have."""
+
+    kind: ClassVar[Kind] = "tier"
+
+    max_ttl: Duration | None = Field(
+        None,
+        description="The longest that a copy may stay in this tier; the entry's own life is not changed.",
+    )
+
+
+class NearTierConfig(TierConfig):
+    """Base of tiers that keep entries as objects in this process."""
+
+    def build(self, context: Context) -> NearTier:
+        """Return the live tier."""
+        raise NotImplementedError
+
+
+class FarTierConfig(TierConfig):
+    """Base of tiers that keep frames outside the process."""
+
+    scope: ClassVar[Literal["shared", "host"]] = "shared"
+    """Whether processes of other hosts see the same entries."""
+
+    serializer: SerializerRef = Field("msgpack", description="How values become bytes.")
+    compressor: CompressorRef = Field("none", description='How bytes are made smaller, or "none".')
+
+    def build(self, context: Context) -> FarTier:
+        """Return the tier, not yet open."""
+        raise NotImplementedError
+
+
+class SerializerConfig(StageConfig):
+    """Base of serializer configurations."""
+
+    kind: ClassVar[Kind] = "serializer"
+
+    reads_undeclared: ClassVar[bool] = False
+    """Whether frames that name this type are read even where no document declares it. Only for
+    serializers that can't be made to run code by hostile bytes, and need no option to read.
+    """
+
+    def build(self, context: Context) -> Serializer:
+        """Return the live serializer."""
+        raise NotImplementedError
+
+
+class CompressorConfig(StageConfig):
+    """Base of compressor configurations."""
+
+    kind: ClassVar[Kind] = "compressor"
+
+    def build(self, context: Context) -> Compressor:
+        """Return the live compressor."""
+        raise NotImplementedError
+
+
+class PolicyConfig(StageConfig):
+    """Base of eviction policy configurations."""
+
+    kind: ClassVar[Kind] = "policy"
+
+    order: ClassVar[Order | None] = None
+    """The same order for tiers that keep rows; None where it can't be said in SQL."""
+
+    def build(self, capacity: int) -> Policy:
+        """Return a policy for at most *capacity* entries. A tier may build several, one a segment."""
+        raise NotImplementedError
+
+
+class PatternConfig(StageConfig):
+    """Base of pattern configurations."""
+
+    kind: ClassVar[Kind] = "pattern"
+
+    def build(self, context: Context) -> Pattern:
+        """Return the live pattern."""
+        raise NotImplementedError
+
+
+class BusConfig(StageConfig):
+    """Base of bus configurations. A bus tells other processes what changed."""
+
+    kind: ClassVar[Kind] = "bus"
+
+
+# Near
+
+
+class Policy(Protocol):
+    """Decides which entries a near tier gives up.
+
+    It makes the dictionary of entries; the near tier is its only writer, and calls the policy under its
+    lock; the kernel reads it directly. A policy knows no TTL, no tags, no locks and no segments.
+    """
+
+    entries: dict[str, Entry]
+    """Made here, empty, and again by `reset`; written by the tier alone."""
+    touch: Callable[[str], object] | None
+    """Called with the key at each hit, without the lock; may raise KeyError. None: `Entry.hits` is enough."""
+
+    def added(self, entry: Entry) -> None:
+        """Take note of *entry*, which has just been put into `entries`."""
+        ...
+
+    def removed(self, entry: Entry) -> None:
+        """Forget *entry*, which was deleted or has expired. Never called for the policy's own victims."""
+        ...
+
+    def victims(self, count: int, weight: int) -> list[Entry]:
+        """Choose at least *count* entries that weigh at least *weight* together, or all there are.
+
+        They leave the policy's books here and `entries` in the tier, right after.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Forget everything in O(1): a new empty `entries`, `touch` bound anew."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a policy evicts first, for tiers that keep rows.
+
+    Written over the columns `created`, `last_read`, `reads`, `expires`, `size` (integers; times in
+    microseconds, `expires` never NULL).
+    """
+
+    by: tuple[str, ...]
+    """Terms of an ORDER BY, first to go first."""
+    spared: str = ""
+    """An SQL condition for rows that get another chance instead of going."""
+    chance: str = ""
+    """What is assigned to a spared row, such as `reads = reads / 2`; it must end in `spared` being false."""
+
+
+class NearTier(Protocol):
+    """Entries as objects in this process. Everything is synchronous, nothing blocks.
+
+    Safe from several threads: reads take no lock, writes take the tier's own.
+    """
+
+    entries: dict[str, Entry] | None
+    """The dictionary itself, which the kernel reads. None where the tier has segments."""
+    segments: tuple[dict[str, Entry], ...] | None
+    """A power of two of dictionaries; a key is in `segments[hash(key) & (len(segments) - 1)]`."""
+    touch: Callable[[str], object] | None
+    """Called by the kernel with the key of each hit, where the policy wants it; may raise KeyError."""
+    max_ttl: float
+    """Seconds; `math.inf` where there is no limit. The kernel clamps with it."""
+
+    def get(self, key: str) -> Entry | None:
+        """Return the entry of *key*, fresh or not."""
+        ...
+
+    def put(self, entry: Entry, tags: Sequence[str] = ()) -> Entry:
+        """Store *entry*, unless the resident of its key has a later `created_at`; evict where needed.
+
+        The resident is updated in place. Return whatever now stands.
+        """
+        ...
+
+    def remove(self, key: str) -> bool:
+        """Drop *key*; return whether it was there."""
+        ...
+
+    def keys(self) -> Iterable[str]:
+        """Return the keys held at this moment, in chunks that never block for long."""
+        ...
+
+    def tagged(self, tag: str) -> Iterable[str]:
+        """Return the keys that carry *tag*."""
+        ...
+
+    def tags(self, key: str) -> Sequence[str]:
+        """Return the tags of *key*."""
+        ...
+
+    def work(self, now: float, budget: float) -> bool:
+        """Do at most *budget* seconds of housekeeping (dead entries out, old dictionaries apart).
+
+        *now* is `Clock.monotonic`. Return whether more is waiting.
+        """
+        ...
+
+    def clear(self) -> None:
+        """Drop everything in O(1). The kernel reads `entries`, `segments` and `touch` again afterwards."""
+        ...
+
+    def stats(self) -> Mapping[str, int]:
+        """Return counts: `entries`, `bytes`, `evicted`, `expired`, `hits` and what else the tier knows."""
+        ...
+
+
+# Far
+
+
+class Record(NamedTuple):
+    """One frame on its way into a far tier."""
+
+    key: str
+    """With the namespace in front; valid UTF-8 of at most 1,100 bytes."""
+    frame: bytes
+    """Begins with its stamp: see `tiercache.frame`."""
+    expires_at: int
+    """Wall time in microseconds after which the tier must not return the frame; `NEVER` for none."""
+    stamp: int
+    """Of the frame. An unconditional record always wins: where the stored stamp is not below it, the
+    tier stores the frame with the stored stamp + 1 in front (`frame.restamped`).
+    """
+    conditional: bool = False
+    """Store only where nothing stands, or what stands has a lower stamp."""
+
+
+class FarTier(Protocol):
+    """Frames outside the process. Calls come one batch at a time, from one event loop.
+
+    An author writes storage and nothing else: codec, TTL clamp, deadline, namespace, batching and counting
+    are the kernel's. Raise TierError (or any exception) where the tier fails; the kernel turns it into a
+    miss or a skipped write. Further abilities are further Protocols: `Scans`, `Wipes`, `Swaps`, `Counts`.
+    """
+
+    async def open(self) -> None:
+        """Make ready. Raise TierRefused where it never will work as configured."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything. Called once, also where `open` failed or was not called."""
+        ...
+
+    async def read(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        """Return the frame of each key, in order; None where there is none or it has expired."""
+        ...
+
+    async def write(self, records: Sequence[Record]) -> Sequence[int]:
+        """Store *records*, in order; return for each the stamp it stands under, 0 where it was kept out."""
+        ...
+
+    async def delete(self, keys: Sequence[str]) -> Sequence[bool]:
+        """Drop *keys*; return for each whether an unexpired frame was there."""
+        ...
+
+
+@runtime_checkable
+class Scans(Protocol):
+    """A far tier that can list its keys."""
+
+    def scan(self, prefix: str) -> AsyncIterator[Sequence[str]]:
+        """Yield the keys that begin with *prefix* (taken literally), in chunks. A key may come twice."""
+        ...
+
+
+@runtime_checkable
+class Wipes(Protocol):
+    """A far tier that can drop all keys of a prefix better than by listing them."""
+
+    async def wipe(self, prefix: str) -> None:
+        """Drop every key that begins with *prefix* (taken literally), in chunks."""
+        ...
+
+
+@runtime_checkable
+class Swaps(Protocol):
+    """A far tier that can compare and set."""
+
+    async def swap(self, record: Record, expected: int | None) -> bool:
+        """Store *record* only where the stored stamp is *expected*; None: only where nothing stands.
+
+        An expired frame counts as nothing. Return whether it was stored.
+        """
+        ...
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """A far tier that can raise a counter in one step."""
+
+    async def increment(self, record: Record, delta: int) -> int:
+        """Add *delta* to the counter under `record.key`; return the result.
+
+        Where nothing stands, store *record*, a counter frame that already holds *delta*. An existing
+        counter keeps its expiry. Raise TypeError where something else stands (a frame without
+        `frame.COUNTER`), OverflowError where the sum does not fit 64 bits; both change nothing.
+        """
+        ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A stage that counts things of its own."""
+
+    def stats(self) -> Mapping[str, int]:
+        """Return counts by name, such as `entries` and `bytes`; cheap, and without I/O."""
+        ...
+
+
+# Codecs
+
+
+class Serializer(Protocol):
+    """Values to bytes and back, equal and of the same type."""
+
+    def dumps(self, value: Any) -> bytes:
+        """Return *value* as bytes. Raise Unserializable, saying which part of it can't be brought back."""
+        ...
+
+    def loads(self, data: bytes) -> Any:
+        """Return the value of *data*, which may come from a hostile place. Raise Undecodable for what
+        `dumps` did not make; whatever else is raised is treated as that.
+        """
+        ...
+
+
+@runtime_checkable
+class Seals(Protocol):
+    """A serializer that signs or encrypts what the frame carries, after compression."""
+
+    def seal(self, data: bytes, about: bytes) -> bytes:
+        """Return *data* sealed. *about* names where it belongs (namespace, key, stamps, codec) and must be
+        covered, so that a sealed payload can't be moved to another key or given another life.
+        """
+        ...
+
+    def unseal(self, data: bytes, about: bytes) -> bytes:
+        """Undo `seal`. Raise Undecodable where *data* or *about* is not what was sealed."""
+        ...
+
+
+class Compressor(Protocol):
+    """Bytes to fewer bytes and back."""
+
+    threshold: int
+    """Bytes below which the kernel does not try."""
+
+    def compress(self, data: bytes) -> bytes:
+        """Return *data*, made smaller if possible; the kernel stores it plain where it did not shrink."""
+        ...
+
+    def decompress(self, data: bytes, limit: int) -> bytes:
+        """Undo `compress`. Raise Undecodable for what is damaged or longer than *limit* bytes, and never
+        allocate much more than *limit* to find out.
+        """
+        ...
+
+
+# Patterns
+
+
+class Pattern(Protocol):
+    """Wraps what a route does. Composed once, when the cache is built; implement any ability below."""
+
+
+@runtime_checkable
+class Loads(Protocol):
+    """A pattern around loading."""
+
+    def around_load(self, load: Callable[[str], Awaitable[Any]]) -> Callable[[str], Awaitable[Any]]:
+        """Return *load* wrapped. It is given the key and returns the value."""
+        ...
+
+
+@runtime_checkable
+class Saves(Protocol):
+    """A pattern around storing."""
+
+    def around_save(
+        self, save: Callable[[str, Any], Awaitable[None]]
+    ) -> Callable[[str, Any], Awaitable[None]]:
+        """Return *save* wrapped. It is given key and value."""
+        ...
+
+
+@runtime_checkable
+class Watches(Protocol):
+    """A pattern that is told of reads. Routes without one pay nothing for it."""
+
+    def seen(self, key: str, hit: bool) -> None:
+        """Take note that *key* was asked for. Called on the reader's path: be quick, never block."""
+        ...

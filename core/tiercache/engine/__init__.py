@@ -1,0 +1,1 @@
+"""Hot: runs for every key."""

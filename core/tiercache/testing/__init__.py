@@ -1,0 +1,16 @@
+"""What plugin authors test with: conformance suites for each kind of plugin, and the clock that they use.
+
+A suite is a plain class to inherit from; the docstring of each names the fixtures to provide. Importing
+this package is a choice: nothing is registered with pytest by itself.
+"""
+
+import pytest
+
+# Before the suites are imported, or their asserts would fail without saying what they compared.
+pytest.register_assert_rewrite(
+    "tiercache.testing.tiers", "tiercache.testing.policies", "tiercache.testing.codecs"
+)
+
+from tiercache.testing.clock import FakeClock  # noqa: E402
+
+__all__ = ["FakeClock"]

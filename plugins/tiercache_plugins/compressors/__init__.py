@@ -1,0 +1,1 @@
+"""The compressors that ship: the module is named like the type in the TOML."""

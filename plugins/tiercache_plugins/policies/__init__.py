@@ -1,0 +1,1 @@
+"""The policies that ship: the module is named like the type in the TOML."""
