@@ -165,6 +165,8 @@ class PolicyConfig(StageConfig):
 
     order: ClassVar[Order | None] = None
     """The same order for tiers that keep rows; None where it can't be said in SQL."""
+    segment: ClassVar[int] = 16_384
+    """Entries up to which one policy keeps each of its calls short; larger near tiers build several."""
 
     def build(self, capacity: int) -> Policy:
         """Return a policy for at most *capacity* entries. A tier may build several, one a segment."""
@@ -195,6 +197,9 @@ class Policy(Protocol):
 
     It makes the dictionary of entries; the near tier is its only writer, and calls the policy under its
     lock; the kernel reads it directly. A policy knows no TTL, no tags, no locks and no segments.
+
+    Room is made first: `victims`, then the new entry is put into `entries`, then `added`. Writing a key
+    that is held changes its entry in place and is told to policies that are `Renews` alone.
     """
 
     entries: dict[str, Entry]
@@ -222,20 +227,39 @@ class Policy(Protocol):
         ...
 
 
+@runtime_checkable
+class Renews(Protocol):
+    """A policy that wants to know when a resident was given a new value and life in place."""
+
+    def renewed(self, entry: Entry) -> None:
+        """Take note that *entry*, which the policy holds, was written again. Under the tier's lock."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What a policy evicts first, for tiers that keep rows.
 
-    Written over the columns `created`, `last_read`, `reads`, `expires`, `size` (integers; times in
-    microseconds, `expires` never NULL).
+    Written over these columns, all integers and never NULL: `created` (microseconds, when the row was
+    written), `last_read` (microseconds; begins as `created`), `reads` (since the row was written; begins
+    at 0), `expires` (microseconds; `NEVER` for none), `size` (bytes).
+
+    To evict, a tier takes the first rows by `by`, a chunk at a time. Of a chunk, the rows that `spared`
+    holds for are updated with `chance`, which moves them back in the order; the others go. It repeats that
+    until enough has gone. Because a row is spared only a few times (counts halve), this ends; a tier that
+    wants a bound drops rows whether spared or not once it has spared 32 for each that it had to drop.
     """
 
     by: tuple[str, ...]
-    """Terms of an ORDER BY, first to go first."""
+    """Terms of an ORDER BY, ascending, first to go first; each is a column or an expression without
+    parameters, so that one index over the terms (with the key behind) serves the whole order.
+    """
     spared: str = ""
-    """An SQL condition for rows that get another chance instead of going."""
+    """An SQL condition for rows that get another chance instead of going; "" where none do."""
     chance: str = ""
-    """What is assigned to a spared row, such as `reads = reads / 2`; it must end in `spared` being false."""
+    """Assignments for spared rows, the right side of SET. `:now` is the time in microseconds. Repeated, it
+    must end in `spared` being false.
+    """
 
 
 class NearTier(Protocol):
@@ -450,6 +474,22 @@ class Compressor(Protocol):
 # Patterns
 
 
+class Life(NamedTuple):
+    """What a value is stored with."""
+
+    ttl: float
+    """Seconds that it is fresh; `math.inf` for ever."""
+    stale: float = 0.0
+    """Seconds after that during which it may serve as a stale copy."""
+    tags: tuple[str, ...] = ()
+
+
+Load = Callable[[str, Callable[[], Any]], Awaitable[Any]]
+"""Brings the value of a key by a loader, which may be sync or async."""
+Save = Callable[[str, Any, Life], Awaitable[None]]
+"""Stores the value of a key."""
+
+
 class Pattern(Protocol):
     """Wraps what a route does. Composed once, when the cache is built; implement any ability below."""
 
@@ -458,8 +498,8 @@ class Pattern(Protocol):
 class Loads(Protocol):
     """A pattern around loading."""
 
-    def around_load(self, load: Callable[[str], Awaitable[Any]]) -> Callable[[str], Awaitable[Any]]:
-        """Return *load* wrapped. It is given the key and returns the value."""
+    def around_load(self, load: Load) -> Load:
+        """Return *load* wrapped."""
         ...
 
 
@@ -467,10 +507,8 @@ class Loads(Protocol):
 class Saves(Protocol):
     """A pattern around storing."""
 
-    def around_save(
-        self, save: Callable[[str, Any], Awaitable[None]]
-    ) -> Callable[[str, Any], Awaitable[None]]:
-        """Return *save* wrapped. It is given key and value."""
+    def around_save(self, save: Save) -> Save:
+        """Return *save* wrapped."""
         ...
 
 
@@ -478,6 +516,6 @@ class Saves(Protocol):
 class Watches(Protocol):
     """A pattern that is told of reads. Routes without one pay nothing for it."""
 
-    def seen(self, key: str, hit: bool) -> None:
+    def seen(self, key: str, *, hit: bool) -> None:
         """Take note that *key* was asked for. Called on the reader's path: be quick, never block."""
         ...
