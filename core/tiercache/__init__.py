@@ -27,6 +27,7 @@ from tiercache.contracts import (
     PolicyConfig,
     PolicyRef,
     Record,
+    Renews,
     Save,
     Saves,
     Scans,
