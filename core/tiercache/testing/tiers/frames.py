@@ -1,0 +1,46 @@
+"""Frames and records as the kernel makes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tiercache.clock import NEVER
+from tiercache.contracts import Record
+from tiercache.frame import COUNTER, pack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def frame_of(
+    address: str, payload: bytes = b"value", *, stamp: int = 1, flags: int = 0, tags: Sequence[str] = ()
+) -> bytes:
+    """Return a frame for *address*, a key with its namespace in front, that carries *payload*."""
+    return pack(
+        address.encode(),
+        flags=flags,
+        serializer=b"raw",
+        compressor=b"",
+        created_at=stamp,
+        fresh_until=NEVER,
+        stale_until=NEVER,
+        size=len(payload),
+        tags=tags,
+        payload=payload,
+    )
+
+
+def record_of(
+    address: str,
+    payload: bytes | int = b"value",
+    *,
+    stamp: int = 1,
+    expires_at: int = NEVER,
+    conditional: bool = False,
+    flags: int = 0,
+) -> Record:
+    """Return a record for *address*. Where *payload* is an int, it carries a counter."""
+    if isinstance(payload, int):
+        payload, flags = b"%d" % payload, flags | COUNTER
+    frame = frame_of(address, payload, stamp=stamp, flags=flags)
+    return Record(address, frame, expires_at, stamp, conditional)
