@@ -1,0 +1,117 @@
+"""The tables of a document that no plugin owns: what they may hold, with which defaults."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from tiercache.keys import glob
+from tiercache.units import Duration, Size
+
+NAME: Final = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$"
+"""What stages and routes may be called: lower case and no double underscore, so that each option has exactly
+one environment variable.
+"""
+NAMESPACE: Final = r"^[A-Za-z0-9_.-]{1,64}$"
+"""What a namespace may be."""
+
+
+def _finite(value: float) -> float:
+    if math.isinf(value):
+        raise ValueError('"never" is not accepted here; a duration such as "2s" is')
+    return value
+
+
+def _namespace(value: str) -> str:
+    if not re.fullmatch(NAMESPACE, value):
+        raise ValueError(
+            f'"{value[:80]}" is no namespace; 1 to 64 of the characters A-Z a-z 0-9 _ . - are accepted'
+        )
+    return value
+
+
+def _glob(value: str) -> str:
+    if not value:
+        raise ValueError('a pattern must not be empty; "*" matches every key')
+    glob(value)
+    return value
+
+
+class Table(BaseModel):
+    """Base of the tables."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class CacheTable(Table):
+    """What holds for the cache as a whole."""
+
+    namespace: Annotated[str, AfterValidator(_namespace), Field(json_schema_extra={"pattern": NAMESPACE})] = (
+        Field(
+            "tiercache",
+            description="Goes in front of every key outside this process; caches that share a server need different ones.",
+        )
+    )
+    max_value_bytes: Size = Field(
+        "64MiB",  # type: ignore[arg-type]  # validate_default reads it
+        description="The most that one value may have as bytes, before compression; larger ones are refused.",
+    )
+    bus: str = Field(
+        "auto",
+        description='How other processes are told of changes: "auto", "none", a declared bus, or a bus type.',
+    )
+    lease: Annotated[Duration, AfterValidator(_finite)] = Field(
+        "2s",  # type: ignore[arg-type]  # validate_default reads it
+        description="How long entries of near tiers may be trusted without word from the bus.",
+    )
+
+
+class PluginsTable(Table):
+    """Which installed plugins are left alone."""
+
+    disabled: tuple[str, ...] = Field(
+        (), description="Plugins that are not even imported, by the names that `tiercache plugins` shows."
+    )
+
+
+class TelemetryTable(Table):
+    """What is told to OpenTelemetry."""
+
+    metrics: bool = Field(
+        False, description="Whether counters are offered to the application's meter provider."
+    )
+
+
+class RouteTable(Table):
+    """Where the values of some keys go, and for how long."""
+
+    tiers: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        description="Declared tiers or tier types, fastest first; a tier in this process can only be the first."
+    )
+    keys: tuple[Annotated[str, AfterValidator(_glob)], ...] = Field(
+        (), description='Patterns of the keys that take this route unasked, such as "user:*".'
+    )
+    ttl: Duration | None = Field(
+        None,
+        description='How long values are fresh, unless a call says otherwise; "never" or nothing: for ever.',
+    )
+    stale: Duration | None = Field(
+        None, description="How much longer values may be served where fresh ones can't be had."
+    )
+    patterns: tuple[str, ...] = Field((), description="Declared patterns or pattern types, outermost first.")
+    default: bool = Field(False, description="Whether keys that no pattern matches take this route.")
+    # `copy` itself is a method of pydantic's.
+    copies: bool = Field(
+        False,
+        alias="copy",
+        description="Whether each reader gets a copy of its own; otherwise all share one object, "
+        "as with functools.lru_cache.",
+    )
+
+
+def options(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the fields of *model* by the names that documents use."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
