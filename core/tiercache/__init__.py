@@ -3,6 +3,7 @@
 The names here are the whole public face; whatever a plugin or an application needs is among them.
 """
 
+from tiercache.cache import Cache
 from tiercache.clock import NEVER, Clock
 from tiercache.contracts import (
     BusConfig,
@@ -41,6 +42,7 @@ from tiercache.contracts import (
     Watches,
     Wipes,
 )
+from tiercache.engine.stats import RouteStats, Stats, TierStats
 from tiercache.entry import MISSING, Entry, Missing, Terms
 from tiercache.errors import (
     CacheClosed,
@@ -67,6 +69,7 @@ __all__ = [
     "MISSING",
     "NEVER",
     "BusConfig",
+    "Cache",
     "CacheClosed",
     "CheckContext",
     "Clock",
@@ -102,6 +105,7 @@ __all__ = [
     "Problem",
     "Record",
     "Renews",
+    "RouteStats",
     "Save",
     "Saves",
     "Scans",
@@ -111,11 +115,13 @@ __all__ = [
     "SerializerRef",
     "Size",
     "StageConfig",
+    "Stats",
     "Swaps",
     "Terms",
     "TierConfig",
     "TierError",
     "TierRefused",
+    "TierStats",
     "TierUnavailable",
     "TiercacheError",
     "Undecodable",

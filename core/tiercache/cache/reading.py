@@ -1,0 +1,263 @@
+"""What reads: the near path, and all that goes through it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import timedelta
+from typing import Any
+
+from tiercache.clock import Ticker
+from tiercache.contracts import Life
+from tiercache.engine.flights import Load
+from tiercache.engine.house import House
+from tiercache.engine.pipeline import Route
+from tiercache.engine.typed import Shapes
+from tiercache.entry import MISSING, Entry, Missing
+from tiercache.errors import CacheClosed
+from tiercache.keys import check_key
+from tiercache.units import seconds
+
+
+class Reading:
+    """The half of `Cache` that reads."""
+
+    # The near path reads `_entries` and `now` and nothing else, and is written out in `get` and in `peek`:
+    # one calling the other costs a third of a hit. `now` is infinite while the clock is parked, so that
+    # one comparison carries the TTL and everything that must send a hit to the slow path.
+    __slots__ = (
+        "__weakref__",
+        "_clock",
+        "_entries",
+        "_house",
+        "_loop",
+        "_mask",
+        "_note",
+        "_segments",
+        "_shapes",
+        "_sweeper",
+        "_ticker",
+        "now",
+    )  # fmt: skip
+
+    def __init__(self, house: House) -> None:
+        self.now = math.inf
+        self._house = house
+        self._clock = house.clock
+        self._shapes = Shapes()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._ticker: Ticker | None = None
+        self._entries: dict[str, Entry] = {}
+        self._segments: tuple[dict[str, Entry], ...] = ({},)
+        self._mask = 0
+        self._note: Callable[[str], object] | None = None
+
+    async def get(
+        self, key: str, default: Any = None, *, route: str | None = None, as_type: Any = None
+    ) -> Any:
+        """Return the value of *key*, or *default* where nothing fresh is cached.
+
+        *route* reads the tiers of another route than the key's own. *as_type* is a dataclass, a pydantic
+        model, a TypedDict or any other type that the value is to be; what does not fit it is a miss.
+        """
+        try:
+            entry = self._entries[key]
+        except (KeyError, TypeError):
+            return await self._miss(key, default, route, as_type)
+        if self.now < entry.fresh_until and as_type is None:
+            entry.hits += 1
+            return entry.value
+        return await self._late(entry, key, default, route, as_type)
+
+    def peek(self, key: str, default: Any = None) -> Any:
+        """Return the value of *key* from the near tier alone, or *default*. Counts as a read."""
+        try:
+            entry = self._entries[key]
+        except (KeyError, TypeError):
+            return default
+        if self.now < entry.fresh_until:
+            entry.hits += 1
+            return entry.value
+        return self._judged(entry, default)
+
+    async def get_many(
+        self, keys: Iterable[str], *, route: str | None = None, as_type: Any = None
+    ) -> dict[str, Any]:
+        """Return the values of those of *keys* that are cached, in one call a far tier."""
+        wanted = list(dict.fromkeys(keys))
+        found: dict[str, Any] = {}
+        asked = []
+        for key in wanted:
+            way = self._way(key, route)
+            value = self._resident(key, way)
+            if value is not MISSING:
+                found[key] = value
+                continue
+            way.counts.near_misses += 1
+            asked.append((key, way, way.probe(key).join() if way.fars else None))
+        for key, way, waiter in asked:
+            arrived = await waiter if waiter is not None else MISSING
+            if arrived is MISSING:
+                way.counts.misses += 1
+            else:
+                found[key] = way.own(arrived.value)
+        if as_type is not None:
+            shaped = {key: self._shapes.shape(value, as_type) for key, value in found.items()}
+            found = {key: value for key, value in shaped.items() if value is not MISSING}
+        return {key: found[key] for key in wanted if key in found}
+
+    async def get_or_set(
+        self,
+        key: str,
+        loader: Callable[[], Any],
+        *,
+        route: str | None = None,
+        ttl: float | str | timedelta | None = None,
+        stale: float | str | timedelta | None = None,
+        tags: Iterable[str] = (),
+        as_type: Any = None,
+    ) -> Any:
+        """Return the value of *key*; where nothing fresh is cached, load it, store it and return it.
+
+        *loader* takes nothing and returns the value or an awaitable of it. A sync loader runs on the event
+        loop: wrap one that is slow, as `lambda: asyncio.to_thread(load)`. However many callers ask at once,
+        one loader runs; a caller who is cancelled hurts nobody else, and the load is cancelled only when
+        the last one leaves. Its error is raised to all who wait and is not cached. The value is there for
+        all callers before the far tiers have it.
+
+        Raises LoadCycle where the loader asks for its own key, LoadCancelled where it was cancelled from
+        inside, Unserializable where a far tier can't store what it brought.
+        """
+        way = self._way(key, route)
+        value = self._resident(key, way)
+        if value is not MISSING and as_type is not None:
+            value = self._shapes.shape(value, as_type)
+        if value is not MISSING:
+            return value
+        way.counts.near_misses += 1
+        life = self._life(way, ttl, stale, tags)
+        load = way.flights.loads.get(key)
+        if load is None:
+            load = Load(way, key, loader, life)
+            load.start()
+        value = way.own(await load.wait())
+        if as_type is None:
+            return value
+        shaped = self._shapes.shape(value, as_type)
+        if shaped is not MISSING or load.landed is not MISSING:
+            return value if shaped is MISSING else shaped
+        # What was cached is of an earlier shape, and the caller has a loader: let it bring a new one.
+        await self.delete(key)
+        return await self.get_or_set(
+            key, loader, route=route, ttl=ttl, stale=stale, tags=tags, as_type=as_type
+        )
+
+    async def exists(self, key: str, *, route: str | None = None) -> bool:
+        """Return whether something fresh is cached under *key*."""
+        way = self._way(key, route)
+        return self._house.standing(key, way) is not None or await way.read(key) is not MISSING
+
+    async def ttl(self, key: str, *, route: str | None = None) -> float | None:
+        """Return for how many seconds *key* stays fresh, `math.inf` for ever, None where it is absent."""
+        way = self._way(key, route)
+        entry = self._house.standing(key, way)
+        if entry is None or way.clamped:
+            # A near copy that is clamped knows its own life, not the entry's.
+            found = await way.read(key)
+            if found is not MISSING:
+                return way.remaining(found)
+        return None if entry is None else entry.fresh_until - self._clock.monotonic()
+
+    async def keys(self, match: str = "*") -> AsyncIterator[str]:
+        """Yield the keys that are cached and fresh, each once, in no order, from all tiers that can list.
+
+        *match* is a glob: `*` any run, `?` one character, `[a-z]` and `[!a-z]` classes; a backslash takes
+        the next character literally.
+        """
+        self._check_open()
+        async for key in self._house.keys(match):
+            yield key
+
+    async def _miss(self, key: str, default: Any, route: str | None, as_type: Any) -> Any:
+        way = self._way(key, route)
+        way.counts.near_misses += 1
+        found = await way.read(key)
+        if found is MISSING:
+            way.counts.misses += 1
+            return default
+        value = way.own(found.value)
+        if as_type is None:
+            return value
+        shaped = self._shapes.shape(value, as_type)
+        return default if shaped is MISSING else shaped
+
+    async def _late(self, entry: Entry, key: str, default: Any, route: str | None, as_type: Any) -> Any:
+        value = self._judged(entry)
+        if value is MISSING:
+            return await self._miss(key, default, route, as_type)
+        if as_type is None:
+            return value
+        shaped = self._shapes.shape(value, as_type)
+        return default if shaped is MISSING else shaped
+
+    def _judged(self, entry: Entry, default: Any = MISSING) -> Any:
+        """Return the value of *entry* where it is fresh by the real clock, and count the hit."""
+        if self._clock.monotonic() >= entry.fresh_until:
+            return default
+        if self._ticker is not None:
+            self._ticker.wake()
+        entry.hits += 1
+        return entry.value
+
+    def _resident(self, key: str, way: Route) -> Any | Missing:
+        """Return the near value of *key* on *way*, as a read; variants that read otherwise override it."""
+        del way
+        return self.peek(key, MISSING)
+
+    def _way(self, key: str, route: str | None) -> Route:
+        if asyncio.get_running_loop() is not self._loop:
+            self._check_open()
+            raise RuntimeError(
+                "this cache was started on another event loop; open one cache a loop, or use it from its own"
+            )
+        return self._house.way(key, route)
+
+    def _check_open(self) -> None:
+        if self._loop is None:
+            raise CacheClosed("the cache is not open: use `async with`, or await `start()` first")
+
+    @staticmethod
+    def _life(
+        way: Route,
+        ttl: float | str | timedelta | None,
+        stale: float | str | timedelta | None,
+        tags: Iterable[str],
+    ) -> Life:
+        if ttl is None and stale is None and not tags:
+            return way.life
+        if isinstance(tags, str):
+            raise TypeError(f"tags must be a collection of str; for one tag write ({tags!r},)")
+        labels = tuple(dict.fromkeys(tags))
+        for label in labels:
+            check_key(label)
+        return Life(
+            way.life.ttl if ttl is None else seconds(ttl),
+            way.life.stale if stale is None else seconds(stale),
+            labels,
+        )
+
+    def _bind(self) -> None:
+        """Read anew what the near path reads: the near tier makes new dictionaries when it is cleared."""
+        near = next(iter(self._house.nears.values()), None)
+        self._entries = near.entries if near is not None and near.entries is not None else {}
+        self._segments = near.segments if near is not None and near.segments is not None else ({},)
+        self._mask = len(self._segments) - 1
+        self._note = near.touch if near is not None else None
+
+    def _shut(self) -> None:
+        self._entries = {}
+        self._segments = ({},)
+        self._mask = 0
+        self._note = None

@@ -1,0 +1,162 @@
+"""The forms of `get` and `peek`: one a kind of near tier, chosen when the cache is opened.
+
+Each is a class of its own, with code of its own, because the interpreter specialises code by what it meets:
+one `get` for dict and OrderedDict would be slow on both. What they share is written out in each.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tiercache.cache import Cache
+from tiercache.engine.house import House
+from tiercache.engine.pipeline import Route
+from tiercache.entry import MISSING, Missing
+
+
+def variant(house: House) -> type[Cache]:
+    """Return the form that fits *house*: the fastest that keeps every promise of its stages."""
+    routes = list(house.routes.values())
+    near = routes[0].near
+    shared = near is not None and all(route.near is near for route in routes)
+    if near is None or not shared or any(route.copies or route.watchers for route in routes):
+        return Careful
+    if near.entries is not None:
+        return Cache if near.touch is None else Touching
+    if near.segments is not None:
+        return Split if near.touch is None else SplitTouching
+    return Careful
+
+
+class Touching(Cache):
+    """For policies that are told of each hit, such as exact LRU."""
+
+    __slots__ = ()
+
+    async def get(
+        self, key: str, default: Any = None, *, route: str | None = None, as_type: Any = None
+    ) -> Any:
+        """As `Cache.get`."""
+        try:
+            entry = self._entries[key]
+            self._note(key)  # type: ignore[misc]
+        except (KeyError, TypeError):
+            return await self._miss(key, default, route, as_type)
+        if self.now < entry.fresh_until and as_type is None:
+            entry.hits += 1
+            return entry.value
+        return await self._late(entry, key, default, route, as_type)
+
+    def peek(self, key: str, default: Any = None) -> Any:
+        """As `Cache.peek`."""
+        try:
+            entry = self._entries[key]
+            self._note(key)  # type: ignore[misc]
+        except (KeyError, TypeError):
+            return default
+        if self.now < entry.fresh_until:
+            entry.hits += 1
+            return entry.value
+        return self._judged(entry, default)
+
+
+class Split(Cache):
+    """For near tiers so large that they keep their entries in several dictionaries."""
+
+    __slots__ = ()
+
+    async def get(
+        self, key: str, default: Any = None, *, route: str | None = None, as_type: Any = None
+    ) -> Any:
+        """As `Cache.get`."""
+        try:
+            entry = self._segments[hash(key) & self._mask][key]
+        except (KeyError, TypeError):
+            return await self._miss(key, default, route, as_type)
+        if self.now < entry.fresh_until and as_type is None:
+            entry.hits += 1
+            return entry.value
+        return await self._late(entry, key, default, route, as_type)
+
+    def peek(self, key: str, default: Any = None) -> Any:
+        """As `Cache.peek`."""
+        try:
+            entry = self._segments[hash(key) & self._mask][key]
+        except (KeyError, TypeError):
+            return default
+        if self.now < entry.fresh_until:
+            entry.hits += 1
+            return entry.value
+        return self._judged(entry, default)
+
+
+class SplitTouching(Cache):
+    """For both at once."""
+
+    __slots__ = ()
+
+    async def get(
+        self, key: str, default: Any = None, *, route: str | None = None, as_type: Any = None
+    ) -> Any:
+        """As `Cache.get`."""
+        try:
+            entry = self._segments[hash(key) & self._mask][key]
+            self._note(key)  # type: ignore[misc]
+        except (KeyError, TypeError):
+            return await self._miss(key, default, route, as_type)
+        if self.now < entry.fresh_until and as_type is None:
+            entry.hits += 1
+            return entry.value
+        return await self._late(entry, key, default, route, as_type)
+
+    def peek(self, key: str, default: Any = None) -> Any:
+        """As `Cache.peek`."""
+        try:
+            entry = self._segments[hash(key) & self._mask][key]
+            self._note(key)  # type: ignore[misc]
+        except (KeyError, TypeError):
+            return default
+        if self.now < entry.fresh_until:
+            entry.hits += 1
+            return entry.value
+        return self._judged(entry, default)
+
+
+class Careful(Cache):
+    """For everything else: routes with different near tiers or none, near tiers of other kinds, copies for
+    each reader, patterns that watch reads. Every read finds its route first.
+    """
+
+    __slots__ = ()
+
+    async def get(
+        self, key: str, default: Any = None, *, route: str | None = None, as_type: Any = None
+    ) -> Any:
+        """As `Cache.get`."""
+        way = self._way(key, route)
+        value = self._resident(key, way)
+        if value is MISSING:
+            return await self._miss(key, default, way.name, as_type)
+        if as_type is None:
+            return value
+        shaped = self._shapes.shape(value, as_type)
+        return default if shaped is MISSING else shaped
+
+    def peek(self, key: str, default: Any = None) -> Any:
+        """As `Cache.peek`."""
+        self._check_open()
+        return self._read(key, self._house.way(key), default)
+
+    def _resident(self, key: str, way: Route) -> Any | Missing:
+        return self._read(key, way, MISSING)
+
+    def _read(self, key: str, way: Route, default: Any) -> Any:
+        entry = way.near.get(key) if way.near is not None else None
+        value = MISSING if entry is None else self._judged(entry)
+        if entry is not None and value is not MISSING:
+            if way.near is not None and way.near.touch is not None:
+                way.near.touch(key)
+            value = way.own(value)
+        for seen in way.watchers:
+            seen(key, hit=value is not MISSING)
+        return default if value is MISSING else value

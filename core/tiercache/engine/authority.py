@@ -1,0 +1,232 @@
+"""What must not be guessed: add, touch, increment. One tier of the route answers, and no near copy is kept.
+
+The authority is the route's shared tier, else its disk tier, else the near one. Where it can't answer,
+TierUnavailable is raised; a local guess would let two processes both believe that they were first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from tiercache.contracts import Life, Record
+from tiercache.engine.far import Far
+from tiercache.engine.pipeline import Route
+from tiercache.entry import Entry
+from tiercache.errors import TierUnavailable, Undecodable, Unsupported
+from tiercache.frame import COUNTER, TOMBSTONE, Head, restamped, stamp_of
+
+ATTEMPTS: Final = 32
+"""Rounds of compare and set before a key counts as too contended to answer for."""
+
+SMALLEST: Final = -(2**63)
+LARGEST: Final = 2**63 - 1
+
+
+class _Standing(NamedTuple):
+    stamp: int | None
+    """Of whatever stands, dead or alive; None where nothing does."""
+    head: Head | None
+    """Where something alive stands."""
+    frame: bytes
+
+
+async def add(route: Route, key: str, value: Any, life: Life) -> bool:
+    """Store *value* only where no fresh entry stands; return whether it was stored."""
+    far = route.authority
+    if far is None:
+        return _add_near(route, key, value, life)
+    address = route.address(key)
+
+    async def attempt(standing: _Standing) -> bool | None:
+        if standing.head is not None:
+            return False
+        frame = far.codec.encode(
+            address.encode(), value, route.clock.stamp(), route.until(life.ttl),
+            route.until(life.ttl + life.stale), life.tags,
+        )  # fmt: skip
+        record = far.record(address, frame, route.until(life.ttl + life.stale), conditional=False)
+        return True if await _swap(far, record, standing.stamp) else None
+
+    stored: bool = await _attempts(route, far, key, attempt)
+    if stored:
+        await _settle(route, far, key)
+    return stored
+
+
+async def touch(route: Route, key: str, ttl: float) -> bool:
+    """Let the entry of *key* be fresh for *ttl* seconds from now; return whether there is one."""
+    far = route.authority
+    if far is None:
+        return _touch_near(route, key, ttl)
+    address = route.address(key)
+
+    async def attempt(standing: _Standing) -> bool | None:
+        head = standing.head
+        if head is None:
+            return False
+        try:
+            value = route.decoder.value(address.encode(), standing.frame, head)
+        except Undecodable:
+            far.guard.counts.corrupt += 1
+            return False
+        stale = (head.stale_until - head.fresh_until) / 1_000_000
+        record = _rewritten(route, far, address, value, head, route.until(ttl), route.until(ttl + stale))
+        return True if await _swap(far, record, standing.stamp) else None
+
+    touched: bool = await _attempts(route, far, key, attempt)
+    if touched:
+        await _settle(route, far, key)
+    return touched
+
+
+async def increment(route: Route, key: str, delta: int, life: Life) -> int:
+    """Add *delta* to the integer under *key*, which keeps its expiry; start from *delta* where none stands.
+
+    Raises TypeError where something else stands, OverflowError where the sum does not fit 64 bits.
+    """
+    if type(delta) is not int:
+        raise TypeError(f"delta must be an int, not {type(delta).__name__}")
+    _fitting(delta, key)
+    far = route.authority
+    if far is None:
+        return _increment_near(route, key, delta, life)
+    address = route.address(key)
+
+    def fresh() -> Record:
+        frame = far.codec.encode(
+            address.encode(),
+            delta,
+            route.clock.stamp(),
+            route.until(life.ttl),
+            route.until(life.ttl),
+            life.tags,
+        )
+        return far.record(address, frame, route.until(life.ttl), conditional=False)
+
+    async def attempt(standing: _Standing) -> int | None:
+        head = standing.head
+        if head is None:
+            return delta if await _swap(far, fresh(), standing.stamp) else None
+        if not head.flags & COUNTER:
+            raise TypeError(f"the value under {key!r} is no integer of 64 bits")
+        total = _fitting(int(standing.frame[head.payload :]) + delta, key)
+        record = _rewritten(route, far, address, total, head, head.fresh_until, head.stale_until)
+        return total if await _swap(far, record, standing.stamp) else None
+
+    if far.counter is not None and not route.life.stale:
+        # Without a stale window, what the tier still holds is fresh, and it can add by itself.
+        total: int = await _ask(far, far.counter, fresh(), delta)
+    else:
+        total = await _attempts(route, far, key, attempt)
+    await _settle(route, far, key)
+    return total
+
+
+async def _attempts(route: Route, far: Far, key: str, attempt: Callable[[_Standing], Awaitable[Any]]) -> Any:
+    for _ in range(ATTEMPTS):
+        result = await attempt(await _standing(route, far, key))
+        if result is not None:
+            return result
+    raise TierUnavailable(
+        f"tier {far.name}: {key!r} was changed by others {ATTEMPTS} times in a row; try again"
+    )
+
+
+async def _standing(route: Route, far: Far, key: str) -> _Standing:
+    address = route.address(key)
+    frame = (await _ask(far, far.guard.tier.read, [address]))[0]
+    if frame is None:
+        return _Standing(None, None, b"")
+    stamp = stamp_of(frame)
+    route.clock.observe(stamp)
+    try:
+        head = route.decoder.head(address.encode(), frame)
+    except Undecodable:
+        far.guard.counts.corrupt += 1
+        return _Standing(stamp, None, b"")
+    if head.flags & TOMBSTONE or route.clock.micros() >= head.fresh_until:
+        return _Standing(stamp, None, b"")
+    return _Standing(stamp, head, frame)
+
+
+async def _swap(far: Far, record: Record, expected: int | None) -> bool:
+    if far.swap is None:
+        raise Unsupported(
+            f"tier {far.name} answers for this route, but can't compare and set; add, touch and increment "
+            "need a tier that can (the ability Swaps)"
+        )
+    result: bool = await _ask(far, far.swap, record, expected)
+    return result
+
+
+async def _ask(far: Far, act: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    result = await far.writes.call(partial(act, *arguments))
+    if result is None:
+        raise TierUnavailable(f"tier {far.name} can't be reached, and no other tier may answer this")
+    return result
+
+
+async def _settle(route: Route, far: Far, key: str) -> None:
+    """Let no other tier go on serving what the authority has just changed."""
+    dropped = route.drop_elsewhere(key, but=far)
+    for done in (None, *dropped):
+        if done is not None:
+            await done
+        # Again after each wait: a read that began before the change may have landed meanwhile.
+        route.detach(key)
+        if route.near is not None:
+            route.near.remove(key)
+
+
+def _rewritten(
+    route: Route, far: Far, address: str, value: Any, head: Head, fresh_until: int, stale_until: int
+) -> Record:
+    frame = far.codec.encode(address.encode(), value, head.created_at, fresh_until, stale_until, head.tags)
+    return far.record(address, restamped(frame, route.clock.stamp()), stale_until, conditional=False)
+
+
+def _fitting(total: int, key: str) -> int:
+    if not SMALLEST <= total <= LARGEST:
+        raise OverflowError(f"the counter under {key!r} would leave the 64 bits of a signed integer")
+    return total
+
+
+def _resident(route: Route, key: str) -> Entry | None:
+    assert route.near is not None
+    entry = route.near.get(key)
+    return entry if entry is not None and route.clock.monotonic() < entry.fresh_until else None
+
+
+def _add_near(route: Route, key: str, value: Any, life: Life) -> bool:
+    if _resident(route, key) is not None:
+        return False
+    route.detach(key)
+    route.place(key, route.own(value), route.clock.stamp(), life.ttl, life.stale, life.tags)
+    route.drop_elsewhere(key)
+    return True
+
+
+def _touch_near(route: Route, key: str, ttl: float) -> bool:
+    entry = _resident(route, key)
+    if entry is None or route.near is None:
+        return False
+    tags = route.near.tags(key)
+    route.detach(key)
+    route.place(key, entry.value, entry.created_at, ttl, entry.terms.stale, tags)
+    return True
+
+
+def _increment_near(route: Route, key: str, delta: int, life: Life) -> int:
+    entry = _resident(route, key)
+    if entry is None or route.near is None:
+        _add_near(route, key, delta, life)
+        return delta
+    if type(entry.value) is not int or not SMALLEST <= entry.value <= LARGEST:
+        raise TypeError(f"the value under {key!r} is no integer of 64 bits")
+    total = _fitting(entry.value + delta, key)
+    remaining = entry.fresh_until - route.clock.monotonic()
+    route.detach(key)
+    route.place(key, total, route.clock.stamp(), remaining, entry.terms.stale, route.near.tags(key))
+    return total

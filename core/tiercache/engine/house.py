@@ -1,0 +1,221 @@
+"""All that a cache has: its routes and the tiers that they share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Final
+
+from tiercache.clock import Clock
+from tiercache.contracts import NearTier
+from tiercache.engine.far import Far
+from tiercache.engine.pipeline import Route
+from tiercache.engine.stats import RouteStats, Stats, TierStats
+from tiercache.entry import Entry
+from tiercache.errors import TierError, Undecodable
+from tiercache.frame import TOMBSTONE
+from tiercache.keys import check_key, glob, literal_prefix
+
+log = logging.getLogger("tiercache.cache")
+
+CLOSE_WITHIN: Final = 5.0
+"""Seconds that `close` waits for what is under way in a tier, and again for the tier itself."""
+
+SLICE: Final = 0.001
+"""Seconds of housekeeping that a near tier does before the loop has its turn again."""
+
+REST: Final = 0.5
+"""Seconds between two looks for housekeeping."""
+
+
+class House:
+    """The live stages of one cache, wired."""
+
+    __slots__ = ("_globs", "clock", "default", "fars", "namespace", "nears", "routes")
+
+    def __init__(
+        self,
+        *,
+        namespace: str,
+        clock: Clock,
+        routes: Mapping[str, Route],
+        default: str,
+        globs: Sequence[tuple[str, str]],
+        nears: Mapping[str, NearTier],
+        fars: Mapping[str, Far],
+    ) -> None:
+        self.namespace = namespace
+        self.clock = clock
+        self.routes = dict(routes)
+        self.default = self.routes[default]
+        self.nears = dict(nears)
+        self.fars = dict(fars)
+        # One expression for all globs: a group a glob, in the order of the document.
+        self._globs = tuple((glob(pattern).fullmatch, self.routes[name]) for pattern, name in globs)
+        for route in self.routes.values():
+            route.know(list(self.routes.values()), list(self.nears.values()), list(self.fars.values()))
+
+    def way(self, key: str, name: str | None = None) -> Route:
+        """Return the route that *key* travels on: the named one, else the first whose globs match.
+
+        Raises InvalidKey for what is no key, ValueError for a name that no route has.
+        """
+        check_key(key)
+        if name is not None:
+            try:
+                return self.routes[name]
+            except KeyError:
+                known = ", ".join(self.routes)
+                raise ValueError(f'no route "{name}" is declared; there are: {known}') from None
+        for matches, route in self._globs:
+            if matches(key):
+                return route
+        return self.default
+
+    async def open(self) -> None:
+        """Open every far tier. Raises TierRefused where one never will work as configured."""
+        results = await asyncio.gather(
+            *(far.guard.open() for far in self.fars.values()), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def close(self) -> None:
+        """Wait for what is under way, then close every far tier, also where another fails or hangs."""
+        for near in self.nears.values():
+            near.clear()
+        await asyncio.gather(*(self._close(far) for far in self.fars.values()))
+
+    async def _close(self, far: Far) -> None:
+        for step in (far.idle, far.guard.close):
+            try:
+                async with asyncio.timeout(CLOSE_WITHIN):
+                    await step()
+            except Exception as error:  # noqa: BLE001 - the other tiers must be closed all the same
+                log.warning("tier %s did not close cleanly: %s: %s", far.name, type(error).__name__, error)
+
+    async def sweep(self) -> None:
+        """Do the near tiers' housekeeping for ever, in slices that never hold the loop for long."""
+        nears = tuple(self.nears.values())
+        while True:
+            now = self.clock.monotonic()
+            more = [near.work(now, SLICE / len(nears)) for near in nears]
+            await asyncio.sleep(0 if any(more) else REST)
+
+    def forget(self, key: str) -> bool:
+        """Drop *key* from the near tiers and detach its flights; return whether it was there, and fresh."""
+        self.default.detach(key)
+        there = False
+        for near in self.nears.values():
+            entry = near.get(key)
+            if entry is not None:
+                there = there or self.clock.monotonic() < entry.fresh_until
+                near.remove(key)
+        return there
+
+    def standing(self, key: str, route: Route) -> Entry | None:
+        """Return the near entry of *key* on *route* where it is fresh. Not a read."""
+        entry = route.near.get(key) if route.near is not None else None
+        return entry if entry is not None and self.clock.monotonic() < entry.fresh_until else None
+
+    def empty(self) -> None:
+        """Drop everything near, and detach every flight."""
+        for route in self.routes.values():
+            route.flights.detach_all()
+        for near in self.nears.values():
+            near.clear()
+
+    async def wipe(self) -> None:
+        """Drop everything of this namespace from the far tiers."""
+        prefix = f"{self.namespace}:"
+
+        async def wiped(far: Far) -> None:
+            if far.wipe is not None:
+                await far.wipe(prefix)
+            elif far.scan is not None:
+                async for chunk in far.scan(prefix):
+                    await far.guard.tier.delete(chunk)
+            else:
+                raise TierError("it can neither wipe nor list its keys")
+
+        for done in [far.writes.call(lambda far=far: wiped(far)) for far in self.fars.values()]:  # type: ignore[misc]
+            await done
+
+    async def keys(self, match: str) -> AsyncIterator[str]:
+        """Yield the fresh keys that *match*, each once, from all tiers that can list theirs."""
+        matches = glob(match).fullmatch
+        seen: set[str] = set()
+        for near in self.nears.values():
+            held = near.keys()
+            for key in held:
+                entry = near.get(key)
+                if (
+                    entry is not None
+                    and matches(key)
+                    and key not in seen
+                    and self.clock.monotonic() < entry.fresh_until
+                ):
+                    seen.add(key)
+                    yield key
+        start = len(self.namespace) + 1
+        prefix = f"{self.namespace}:{literal_prefix(match)}"
+        for far in self.fars.values():
+            if far.scan is None:
+                continue
+            try:
+                async for chunk in far.scan(prefix):
+                    wanted = [a for a in dict.fromkeys(chunk) if a[start:] not in seen and matches(a[start:])]
+                    for address in await self._fresh(far, wanted):
+                        seen.add(address[start:])
+                        yield address[start:]
+            except Exception as error:  # noqa: BLE001 - a tier that fails to list is skipped and counted
+                far.guard.failed(error)
+
+    async def _fresh(self, far: Far, addresses: list[str]) -> list[str]:
+        if not addresses:
+            return []
+        fresh = []
+        decoder = self.default.decoder
+        for address, frame in zip(addresses, await far.guard.tier.read(addresses), strict=True):
+            if frame is None:
+                continue
+            try:
+                head = decoder.head(address.encode(), frame)
+            except Undecodable:
+                far.guard.counts.corrupt += 1
+                continue
+            if not head.flags & TOMBSTONE and self.clock.micros() < head.fresh_until:
+                fresh.append(address)
+        return fresh
+
+    def stats(self) -> Stats:
+        """Return a snapshot of what was counted."""
+        tiers: dict[str, TierStats] = {}
+        for name, near in self.nears.items():
+            own = near.stats()
+            travelled = [route for route in self.routes.values() if route.near is near]
+            tiers[name] = TierStats(
+                kind="near",
+                hits=sum(route.hits() for route in travelled) + own.get("hits", 0),
+                misses=sum(route.counts.near_misses for route in travelled),
+                own=own,
+            )
+        for name, far in self.fars.items():
+            tiers[name] = far.stats()
+        return Stats(
+            hits=sum(tier.hits for tier in tiers.values()),
+            misses=sum(route.counts.misses for route in self.routes.values()),
+            tiers=tiers,
+            routes={
+                name: RouteStats(
+                    misses=route.counts.misses,
+                    loads=route.counts.loads,
+                    load_errors=route.counts.load_errors,
+                    load_seconds=route.counts.load_seconds,
+                    sets=route.counts.sets,
+                )
+                for name, route in self.routes.items()
+            },
+        )

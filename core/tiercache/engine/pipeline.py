@@ -1,0 +1,286 @@
+"""One route: read through its tiers, promote, write to all of them, degrade where one fails."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tiercache.clock import NEVER, Clock
+from tiercache.contracts import Life, Load, Loads, NearTier, Pattern, Save, Saves, Watches
+from tiercache.engine import flights
+from tiercache.engine.codec import Codec, Decoder
+from tiercache.engine.far import Far
+from tiercache.engine.flights import Flights, Found, Probe
+from tiercache.engine.stats import RouteCounts
+from tiercache.entry import MISSING, Entry, Missing, Terms
+from tiercache.errors import Undecodable, Unserializable
+from tiercache.frame import TOMBSTONE, Head
+
+_SHARED_TERMS = 64
+_PROMOTION_SLACK = 0.001
+
+
+class Route:
+    """The tiers of a route, nearest first, and what its entries live by."""
+
+    __slots__ = (
+        "_house", "_others", "_prefix", "_terms", "authority", "clock", "copies", "counts", "decoder", "fars",
+        "flights", "life", "load", "name", "near", "save", "watchers",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        namespace: str,
+        near: NearTier | None,
+        fars: Sequence[Far],
+        life: Life,
+        copies: bool,
+        decoder: Decoder,
+        clock: Clock,
+        patterns: Sequence[Pattern] = (),
+    ) -> None:
+        self.name = name
+        self.near = near
+        self.fars = tuple(fars)
+        self.life = life
+        self.copies = copies
+        self.decoder = decoder
+        self.clock = clock
+        self.counts = RouteCounts()
+        self.flights = Flights()
+        self.authority: Far | None = next(
+            (far for far in self.fars if far.scope == "shared"), self.fars[0] if self.fars else None
+        )
+        """The one tier that answers what must not be guessed; None: the near tier."""
+        self.load: Load = flights.load
+        self.save: Save = self._save
+        self.watchers: tuple[Callable[..., None], ...] = ()
+        for pattern in reversed(patterns):
+            if isinstance(pattern, Loads):
+                self.load = pattern.around_load(self.load)
+            if isinstance(pattern, Saves):
+                self.save = pattern.around_save(self.save)
+            if isinstance(pattern, Watches):
+                self.watchers = (pattern.seen, *self.watchers)
+        self._prefix = f"{namespace}:"
+        self._terms: dict[float, Terms] = {}
+        self._others: tuple[tuple[NearTier, ...], tuple[Far, ...]] = ((), ())
+        self._house: tuple[Flights, ...] = (self.flights,)
+
+    def know(self, routes: Sequence[Route], nears: Sequence[NearTier], fars: Sequence[Far]) -> None:
+        """Take note of all that the cache has: a key that changes here changes for every route."""
+        self._house = tuple(route.flights for route in routes)
+        self._others = (
+            tuple(near for near in nears if near is not self.near),
+            tuple(far for far in fars if far not in self.fars),
+        )
+
+    def address(self, key: str) -> str:
+        """Return *key* as far tiers know it."""
+        return self._prefix + key
+
+    def terms(self, stale: float) -> Terms:
+        """Return what entries of this route with *stale* seconds share."""
+        terms = self._terms.get(stale)
+        if terms is None:
+            terms = Terms(self.name, stale, copies=self.copies)
+            if len(self._terms) < _SHARED_TERMS:
+                self._terms[stale] = terms
+        return terms
+
+    @property
+    def clamped(self) -> bool:
+        """Whether a near copy may live shorter than its entry."""
+        return bool(self.fars) and self.near is not None and self.near.max_ttl != math.inf
+
+    def remaining(self, found: Found) -> float:
+        """Return for how many seconds *found* stays fresh."""
+        if found.fresh_until >= NEVER:
+            return math.inf
+        return (found.fresh_until - self.clock.micros()) / 1_000_000
+
+    def hits(self) -> int:
+        """Return the near hits of entries that are gone."""
+        return sum(terms.hits for terms in self._terms.values())
+
+    async def read(self, key: str) -> Found | Missing:
+        """Return the fresh entry of *key* from the nearest far tier that has one."""
+        load = self.flights.loads.get(key)
+        if load is not None and load.landed is not MISSING:
+            # A load whose far writes are still under way: its callers have the value, so has everybody.
+            until = self.until(load.life.ttl)
+            return Found(load.landed, self.clock.micros(), until, until, load.life.tags)
+        return await self.probe(key).join() if self.fars else MISSING
+
+    def probe(self, key: str) -> Probe:
+        """Return the far read that is under way for *key*, or start one."""
+        probe = self.flights.probes.get(key)
+        if probe is None:
+            probe = Probe(self, key)
+            probe.start()
+        return probe
+
+    def judge(self, probe: Probe, frame: bytes | None) -> Found | Missing:
+        """Return what *frame*, which the tier at the probe's level holds, is worth now."""
+        far = self.fars[probe.level]
+        counts = far.guard.counts
+        if frame is not None:
+            address = probe.address.encode()
+            try:
+                head = self.decoder.head(address, frame)
+                if head.flags & TOMBSTONE:
+                    probe.buried = max(probe.buried, head.created_at)
+                elif self._alive(head, probe.buried):
+                    value = self.decoder.value(address, frame, head)
+                    counts.hits += 1
+                    self.clock.observe(head.stamp)
+                    found = Found(value, head.created_at, head.fresh_until, head.stale_until, head.tags)
+                    if not probe.detached:
+                        self._promote(probe, head, frame, found)
+                    return found
+            except Undecodable:
+                counts.corrupt += 1
+                if not probe.detached:
+                    far.writes.delete(probe.address)
+        counts.misses += 1
+        return MISSING
+
+    def _alive(self, head: Head, buried: int) -> bool:
+        return head.created_at > buried and self.clock.micros() < head.fresh_until
+
+    def _promote(self, probe: Probe, head: Head, frame: bytes, found: Found) -> None:
+        """Copy an entry to the nearer far tiers, with its own stamps, where nothing newer stands."""
+        for far in self.fars[: probe.level]:
+            copied = frame
+            serializer, compressor = far.codec.name
+            if head.serializer not in {"", serializer} or head.compressor not in {"", compressor}:
+                try:
+                    copied = far.codec.encode(
+                        probe.address.encode(), found.value, found.created_at, found.fresh_until,
+                        found.stale_until, found.tags,
+                    )  # fmt: skip
+                except Unserializable:
+                    # Written when the tiers spoke otherwise: this tier's serializer can't carry it.
+                    continue
+            far.writes.write(far.record(probe.address, copied, found.stale_until, conditional=True))
+            far.guard.counts.promotions += 1
+
+    def arrived(self, probe: Probe, found: Found) -> None:
+        """Keep what a probe found in the near tier, unless the key changed meanwhile."""
+        if not probe.detached:
+            self.keep(probe.key, found)
+
+    def keep(self, key: str, found: Found) -> None:
+        """Put a far entry into the near tier. Its life is never lengthened, whatever the wall clock did."""
+        near = self.near
+        if near is None:
+            return
+        remaining = math.inf
+        if found.fresh_until < NEVER:
+            life = (found.fresh_until - found.created_at) / 1_000_000
+            remaining = (found.fresh_until - self.clock.micros()) / 1_000_000
+            remaining = min(remaining, max(life, 0.0) + _PROMOTION_SLACK)
+        stale = math.inf
+        if found.stale_until < NEVER:
+            stale = (found.stale_until - found.fresh_until) / 1_000_000
+        elif found.fresh_until >= NEVER:
+            stale = 0.0
+        self.place(key, found.value, found.created_at, remaining, stale, found.tags)
+
+    def place(
+        self, key: str, value: Any, created_at: int, ttl: float, stale: float, tags: Sequence[str]
+    ) -> None:
+        """Put an entry that is fresh for *ttl* more seconds into the near tier."""
+        near = self.near
+        assert near is not None
+        fresh_until = self.clock.monotonic() + min(ttl, near.max_ttl)
+        near.put(Entry(key, value, created_at, fresh_until, self.terms(stale)), tags)
+
+    def loaded(self, load: flights.Load, value: Any, began: int) -> list[asyncio.Future[int | None]]:
+        """Store what a load brought, unless its key changed meanwhile; return the far writes under way."""
+        life = load.life
+        frames = self.encode(load.key, value, began, life)
+        if load.detached:
+            return []
+        if self.near is not None:
+            self.place(load.key, self.own(value), began, life.ttl, life.stale, life.tags)
+        return self._write(load.key, frames, life, conditional=True)
+
+    async def _save(self, key: str, value: Any, life: Life) -> None:
+        """Store what was set: near at once, far before this returns. Wins over whatever stands."""
+        created_at = self.clock.stamp()
+        frames = self.encode(key, value, created_at, life)
+        self.detach(key)
+        if self.near is not None:
+            self.place(key, self.own(value), created_at, life.ttl, life.stale, life.tags)
+        waiting = self._write(key, frames, life, conditional=False)
+        dropped = self.drop_elsewhere(key)
+        for future in waiting:
+            stamp = await future
+            if stamp:
+                self.clock.observe(stamp)
+        for done in dropped:
+            await done
+
+    def detach(self, key: str) -> None:
+        """Let nothing that is under way for *key* be stored."""
+        for under_way in self._house:
+            if under_way.probes or under_way.loads:
+                under_way.detach(key)
+
+    def drop_elsewhere(self, key: str, *, but: Far | None = None) -> list[asyncio.Future[bool | None]]:
+        """Drop *key* from the tiers of other routes; with *but*, from all tiers but that one."""
+        nears, fars = self._others
+        for near in nears:
+            near.remove(key)
+        if but is not None:
+            fars = (*fars, *(far for far in self.fars if far is not but))
+        if not fars:
+            return []
+        address = self.address(key)
+        return [far.writes.delete(address) for far in fars]
+
+    def encode(self, key: str, value: Any, created_at: int, life: Life) -> dict[Codec, bytes]:
+        """Return the frames of *value* by codec: one encoding serves all far tiers that share it.
+
+        Raises Unserializable.
+        """
+        if not self.fars:
+            return {}
+        fresh_until = self.until(life.ttl)
+        stale_until = self.until(life.ttl + life.stale)
+        address = self.address(key).encode()
+        frames: dict[Codec, bytes] = {}
+        for far in self.fars:
+            if far.codec not in frames:
+                frames[far.codec] = far.codec.encode(
+                    address, value, created_at, fresh_until, stale_until, life.tags
+                )
+        return frames
+
+    def until(self, seconds: float) -> int:
+        """Return the wall time that is *seconds* away, in microseconds."""
+        if seconds == math.inf:
+            return NEVER
+        return min(int((self.clock.wall() + seconds) * 1_000_000), NEVER)
+
+    def own(self, value: Any) -> Any:
+        """Return *value*, or a copy of it where this route promises one to everybody."""
+        return copy.deepcopy(value) if self.copies else value
+
+    def _write(
+        self, key: str, frames: dict[Codec, bytes], life: Life, *, conditional: bool
+    ) -> list[asyncio.Future[int | None]]:
+        if not self.fars:
+            return []
+        address = self.address(key)
+        stale_until = self.until(life.ttl + life.stale)
+        return [
+            far.writes.write(far.record(address, frames[far.codec], stale_until, conditional=conditional))
+            for far in self.fars
+        ]
