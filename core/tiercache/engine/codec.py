@@ -1,0 +1,244 @@
+"""Values to frames and back: today's serializer and compressor on the way out, whatever the header names on
+the way in.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+from tiercache import frame as layout
+from tiercache.contracts import Seals
+from tiercache.entry import MISSING
+from tiercache.errors import Undecodable, Unserializable
+from tiercache.frame import COUNTER, LARGEST, SEALED, TOMBSTONE, Head
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tiercache.contracts import Compressor, Serializer
+
+_LOWEST: Final = -(2**63)
+_HIGHEST: Final = 2**63 - 1
+_DECIMAL = re.compile(rb"0|-?[1-9][0-9]{0,18}")
+
+
+class Codec:
+    """One serializer and one compressor: makes frames. Tiers with equal codecs share what it makes.
+
+    Ints of 64 bits always become counter frames, whatever the serializer, so that any tier can raise them.
+    """
+
+    __slots__ = ("_compress", "_compressor", "_dumps", "_flags", "_limit", "_seal", "_serializer",
+                 "_threshold", "name")  # fmt: skip
+
+    def __init__(
+        self,
+        serializer_name: str,
+        serializer: Serializer,
+        compressor_name: str = "",
+        compressor: Compressor | None = None,
+        *,
+        limit: int,
+    ) -> None:
+        self.name = (serializer_name, compressor_name)
+        """What frames call the serializer and the compressor; "" for none."""
+        self._serializer = _named(serializer_name)
+        self._compressor = _named(compressor_name) if compressor is not None else b""
+        self._dumps = serializer.dumps
+        self._seal: Callable[[bytes, bytes], bytes] | None = None
+        self._flags = 0
+        if isinstance(serializer, Seals):
+            self._seal = serializer.seal
+            self._flags = SEALED
+        self._limit = min(limit, LARGEST)
+        self._compress: Callable[[bytes], bytes] | None = None
+        self._threshold = self._limit + 1
+        if compressor is not None:
+            self._compress = compressor.compress
+            self._threshold = compressor.threshold
+
+    def encode(
+        self,
+        address: bytes,
+        value: Any,
+        created_at: int,
+        fresh_until: int,
+        stale_until: int,
+        tags: Sequence[str] = (),
+    ) -> bytes:
+        """Return *value* as a frame for the key *address* (with its namespace, in UTF-8). Stamps are
+        microseconds.
+
+        Raises Unserializable for a value that the serializer refuses, or that is larger than the limit.
+        """
+        if type(value) is int and _LOWEST <= value <= _HIGHEST:
+            # The size is left out: a script that raises the payload may make it longer.
+            return _packed(
+                address, COUNTER, b"", b"", created_at, fresh_until, stale_until, 0, tags, b"%d" % value
+            )
+        try:
+            data = self._dumps(value)
+        except Unserializable:
+            raise
+        except Exception as error:
+            raise Unserializable(
+                f'serializer "{self.name[0]}" failed on a value of type {type(value).__name__}: '
+                f"{type(error).__name__}"
+            ) from error
+        size = len(data)
+        if size > self._limit:
+            raise Unserializable(
+                f"the value takes {size} bytes as {self.name[0]}; at most {self._limit} are accepted"
+            )
+        compressor = b""
+        if size >= self._threshold:
+            smaller = self._smaller(data)
+            if len(smaller) < size:
+                data, compressor = smaller, self._compressor
+        if self._seal is not None:
+            # The seal covers the header, so the header is made first, around no payload.
+            bare = _packed(
+                address, SEALED, self._serializer, compressor, created_at, fresh_until, stale_until, size,
+                tags, b"",
+            )  # fmt: skip
+            data = self._seal(data, layout.about(address, bare, layout.unpack(address, bare)))
+        return _packed(
+            address, self._flags, self._serializer, compressor, created_at, fresh_until, stale_until, size,
+            tags, data,
+        )  # fmt: skip
+
+    def _smaller(self, data: bytes) -> bytes:
+        assert self._compress is not None
+        try:
+            return self._compress(data)
+        except Exception as error:
+            raise Unserializable(
+                f'compressor "{self.name[1]}" failed on {len(data)} bytes: {type(error).__name__}'
+            ) from error
+
+
+class Decoder:
+    """Reads any frame by its header, never by today's settings.
+
+    Frames come from outside and may be damaged, old or hostile: whatever they hold, only Undecodable leaves.
+    """
+
+    __slots__ = ("_expanders", "_limit", "_readers")
+
+    def __init__(
+        self, serializers: Mapping[str, Serializer], compressors: Mapping[str, Compressor], *, limit: int
+    ) -> None:
+        self._limit = limit
+        self._readers: dict[str, tuple[Callable[[bytes], Any], Callable[[bytes, bytes], bytes] | None]] = {
+            name: (serializer.loads, serializer.unseal if isinstance(serializer, Seals) else None)
+            for name, serializer in serializers.items()
+        }
+        self._expanders = {name: compressor.decompress for name, compressor in compressors.items()}
+
+    def head(self, address: bytes, frame: bytes) -> Head:
+        """Return what *frame* says of itself, once everything but the inside of its payload is checked.
+
+        Raises Undecodable for what is damaged, stored under another key, larger than the limit, or made by
+        a serializer or compressor that is not known here.
+        """
+        head = layout.unpack(address, frame)
+        flags = head.flags
+        if flags & (TOMBSTONE | COUNTER):
+            _check_bare(head, frame)
+            return head
+        reader = self._readers.get(head.serializer)
+        if reader is None:
+            raise Undecodable(
+                f'a frame of serializer "{head.serializer}", which is not known here; known are '
+                f"{_listed(self._readers)}"
+            )
+        if head.compressor and head.compressor not in self._expanders:
+            raise Undecodable(
+                f'a frame of compressor "{head.compressor}", which is not known here; known are '
+                f"{_listed(self._expanders)}"
+            )
+        if (reader[1] is None) is bool(flags & SEALED):
+            # Without this, whoever can write to the store would strip the flag and with it the seal.
+            expected = "be sealed" if reader[1] else "not be sealed"
+            raise Undecodable(f'a frame of serializer "{head.serializer}" must {expected}')
+        if head.size > self._limit:
+            raise Undecodable(f"a payload of {head.size} bytes; at most {self._limit} are accepted")
+        return head
+
+    def value(self, address: bytes, frame: bytes, head: Head) -> Any:
+        """Return the value of *frame*, whose *head* this decoder has checked; MISSING for a tombstone.
+
+        Raises Undecodable, and nothing else, where the payload is not what the head says.
+        """
+        if head.flags & TOMBSTONE:
+            return MISSING
+        payload = frame[head.payload :]
+        if head.flags & COUNTER:
+            return _counted(payload)
+        loads, unseal = self._readers[head.serializer]
+        try:
+            if unseal is not None:
+                payload = unseal(payload, layout.about(address, frame, head))
+            if head.compressor:
+                payload = self._expanders[head.compressor](payload, head.size)
+            _check_size(payload, head.size)
+            return loads(payload)
+        except Undecodable:
+            raise
+        except Exception as error:
+            names = " behind ".join(f'"{name}"' for name in (head.serializer, head.compressor) if name)
+            raise Undecodable(f"the payload can't be read by {names}: {type(error).__name__}") from error
+
+
+def tombstone(address: bytes, stamp: int, expires_at: int) -> bytes:
+    """Return the frame that says nothing has stood at *address* since *stamp*, until *expires_at*."""
+    return _packed(address, TOMBSTONE, b"", b"", stamp, expires_at, expires_at, 0, (), b"")
+
+
+def _packed(
+    address: bytes, flags: int, serializer: bytes, compressor: bytes, created_at: int, fresh_until: int,
+    stale_until: int, size: int, tags: Sequence[str], payload: bytes,
+) -> bytes:  # fmt: skip
+    try:
+        return layout.pack(
+            address, flags=flags, serializer=serializer, compressor=compressor, created_at=created_at,
+            fresh_until=fresh_until, stale_until=stale_until, size=size, tags=tags, payload=payload,
+        )  # fmt: skip
+    except (struct.error, UnicodeEncodeError) as error:
+        raise Unserializable(
+            f"stamps, or {len(tags)} tags, that no frame can hold: stamps are 63 bits, tags at most 65535, "
+            "each at most 65535 bytes of UTF-8"
+        ) from error
+
+
+def _named(name: str) -> bytes:
+    if not (name.isascii() and name.isprintable() and 1 <= len(name) <= 255):
+        raise ValueError(f"a codec is called by 1 to 255 printable ASCII characters, not {name!r}")
+    return name.encode()
+
+
+def _check_bare(head: Head, frame: bytes) -> None:
+    flags = head.flags
+    if flags not in {TOMBSTONE, COUNTER} or head.serializer or head.compressor or head.size:
+        raise Undecodable(f"a tombstone or counter (flags {flags:#x}) that names a codec, a size or a seal")
+    if flags == COUNTER:
+        _counted(frame[head.payload :])
+    elif len(frame) > head.payload:
+        raise Undecodable("a tombstone with a payload")
+
+
+def _check_size(payload: bytes, size: int) -> None:
+    if len(payload) != size:
+        raise Undecodable(f"a payload of {len(payload)} bytes where {size} were announced")
+
+
+def _counted(payload: bytes) -> int:
+    if _DECIMAL.fullmatch(payload) is None or not _LOWEST <= (value := int(payload)) <= _HIGHEST:
+        raise Undecodable(f"the {len(payload)} bytes of a counter are no decimal of 64 bits")
+    return value
+
+
+def _listed(names: Mapping[str, object]) -> str:
+    return ", ".join(f'"{name}"' for name in sorted(names)) or "none"
