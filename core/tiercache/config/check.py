@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
-import types
-import typing
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
 from tiercache.config.layers import PLAIN_TABLES, TABLES, TomlFile, dotted
 from tiercache.config.locate import KeyPath
+from tiercache.config.references import Reference, references
 from tiercache.config.registry import Registry
 from tiercache.config.secrecy import Secrecy
 from tiercache.config.settings import Settings
-from tiercache.config.tables import NAME, CacheTable, PluginsTable, RouteTable, TelemetryTable, options
-from tiercache.config.wording import accepted, closest, explain, guess
-from tiercache.contracts import (
-    KINDS,
-    Kind,
-    NearTierConfig,
-    PolicyConfig,
-    StageConfig,
-    StageRef,
-)
+from tiercache.config.tables import NAME, CacheTable, PluginsTable, RouteTable, TelemetryTable
+from tiercache.config.validation import Model, Validated, validate
+from tiercache.config.wording import accepted, closest, guess
+from tiercache.contracts import KINDS, Kind, NearTierConfig, PolicyConfig, StageConfig
 from tiercache.errors import PluginError, Problem
 
-_Model = TypeVar("_Model", bound=BaseModel)
-NO_ROUTE = (
+NO_ROUTE: Final = (
     "no route is declared, so that no key has a place to go; for example:\n"
     "    [route.dynamic]\n"
     '    tiers = ["memory"]\n'
@@ -43,8 +34,8 @@ class Checker:
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self.settings = settings
         self.secrecy = Secrecy(settings, registry)
-        self.cache = CacheTable()
-        self.telemetry = TelemetryTable()
+        self.cache = CacheTable.model_validate({})
+        self.telemetry = TelemetryTable.model_validate({})
         self.stages: dict[Kind, dict[str, StageConfig]] = {kind: {} for kind in KINDS}
         self.routes: dict[str, RouteTable] = {}
         self.default = ""
@@ -62,12 +53,12 @@ class Checker:
             for name, table in self._named(kind):
                 self._stage(kind, name, table)
         for name, table in self._named("route"):
-            route = self._validate(RouteTable, table, ("route", name))
+            route = self._validate(RouteTable, table, ("route", name)).model
             if route is not None:
-                self.routes[name] = route[0]
+                self.routes[name] = route
         self._references()
         for name, route in self.routes.items():
-            self._tiers(name, route)
+            self._order(name, route)
         self._choose_default()
         self._ask_stages()
 
@@ -106,8 +97,13 @@ class Checker:
         for name, model in zip(PLAIN_TABLES, models, strict=True):
             if name in self._document:
                 found = self._validate(model, self._document[name], (name,))
-                if found is not None:
-                    self._plain(found[0])
+                if found.model is not None and found.whole:
+                    self._plain(found.model)
+
+    def _validate(self, model: type[Model], table: object, path: KeyPath) -> Validated[Model]:
+        validated = validate(model, table, path, self.settings, self.secrecy)
+        self._found += validated.findings
+        return validated
 
     def _plain(self, table: BaseModel) -> None:
         if isinstance(table, CacheTable):
@@ -160,11 +156,10 @@ class Checker:
             self._add(path, self._nobody(kind, type_name))
             return
         validated = self._validate(model, table, (kind, name))
-        if validated is not None:
-            config, whole = validated
-            self._declared[kind, name] = config
-            if whole:
-                self.stages[kind][name] = config
+        if validated.model is not None:
+            self._declared[kind, name] = validated.model
+            if validated.whole:
+                self.stages[kind][name] = validated.model
                 self._failed.discard((kind, name))
 
     def _typeless(self, kind: Kind, name: str) -> str:
@@ -187,90 +182,46 @@ class Checker:
         reasons = [f'the plugin "{name}" can\'t be loaded: {_reason(broken[name])}' for name in names]
         return "; ".join([message, *reasons])
 
-    def _validate(self, model: type[_Model], table: Any, path: KeyPath) -> tuple[_Model, bool] | None:
-        """Return *table* as *model*, and whether it is right: what is wrong is left out otherwise, so that
-        what refers to other stages can still be looked at.
-        """
-        if not isinstance(table, Mapping):
-            self._add(path, f"is no table; [{dotted(path)}] is accepted")
-            return None
-        values = {
-            name: self._from_text(value, options(model).get(name), (*path, name))
-            for name, value in table.items()
-        }
-        errors: list[Any] = []
-        try:
-            return model.model_validate(values), True
-        except ValidationError as error:
-            # Told outside, so that no problem carries the values of the whole table along as its context.
-            errors = error.errors(include_url=False)
-        messages: dict[KeyPath, list[str]] = {}
-        for error in errors:
-            place = _place(error["loc"], values)
-            show = self.secrecy.may_show((*path, *place), error["input"])
-            messages.setdefault(place, []).append(explain(error, tuple(options(model)), show=show))
-        for place, texts in messages.items():
-            self._add((*path, *place), "; or ".join(dict.fromkeys(texts)))
-        wrong = {place[0] for place in messages if place}
-        return model.model_construct(
-            **{name: value for name, value in values.items() if name not in wrong}
-        ), False
-
-    def _from_text(self, value: Any, field: Any, path: KeyPath) -> Any:
-        """Return *value*, taken apart where the environment has text for an option that is a list or a table."""
-        if not isinstance(value, str) or field is None or not self.settings.textual(path):
-            return value
-        shape = _shape(field.annotation)
-        if shape is None:
-            return value
-        try:
-            parsed = json.loads(value)
-        except ValueError:
-            parsed = None
-        if isinstance(parsed, shape):
-            return parsed
-        return [part for item in value.split(",") if (part := item.strip())] if shape is list else value
-
     # References between stages
 
     def _references(self) -> None:
-        pending: list[tuple[Kind, str, KeyPath]] = []
-        for (kind, name), config in self._declared.items():
-            pending += _references(config, (kind, name))
+        pending: list[Reference] = []
+        for (kind, name), declared in self._declared.items():
+            pending += references(declared, (kind, name))
         for name, route in self.routes.items():
-            pending += [("tier", tier, ("route", name, "tiers", i)) for i, tier in enumerate(_tiers(route))]
+            at: KeyPath = ("route", name)
+            pending += [Reference("tier", tier, (*at, "tiers", i)) for i, tier in enumerate(_tiers(route))]
             pending += [
-                ("pattern", one, ("route", name, "patterns", i)) for i, one in enumerate(route.patterns)
+                Reference("pattern", one, (*at, "patterns", i)) for i, one in enumerate(route.patterns)
             ]
         if self.cache.bus not in {"auto", "none"}:
-            pending.append(("bus", self.cache.bus, ("cache", "bus")))
-        for kind, reference, path in pending:
-            if (kind, reference) == ("compressor", "none") or reference in self.stages[kind]:
+            pending.append(Reference("bus", self.cache.bus, ("cache", "bus")))
+        for kind, name, path in pending:
+            if (kind, name) == ("compressor", "none") or name in self.stages[kind]:
                 continue
-            if (kind, reference) in self._failed:
+            if (kind, name) in self._failed:
                 continue
-            config = self._bare(kind, reference, path)
+            config = self._bare(kind, name, path)
             if config is None:
-                self._dangling.add((kind, reference))
+                self._dangling.add((kind, name))
             else:
-                self.stages[kind][reference] = config
+                self.stages[kind][name] = config
                 # What a bare type refers to by its own defaults is told where the type is named.
-                pending += [(below, name, path) for below, name, _ in _references(config, ())]
+                pending += [below._replace(path=path) for below in references(config, ())]
 
     def used(self) -> set[tuple[Kind, str]]:
         """Return the stages that a route or the bus leads to."""
-        pending: list[tuple[Kind, str]] = []
+        pending: list[Reference] = []
         for route in self.routes.values():
-            pending += [("tier", name) for name in route.tiers]
-            pending += [("pattern", name) for name in route.patterns]
+            pending += [Reference("tier", name, ()) for name in route.tiers]
+            pending += [Reference("pattern", name, ()) for name in route.patterns]
         if self.cache.bus not in {"auto", "none"}:
-            pending.append(("bus", self.cache.bus))
+            pending.append(Reference("bus", self.cache.bus, ()))
         found: set[tuple[Kind, str]] = set()
-        for stage in pending:
-            if stage not in found and stage[1] in self.stages[stage[0]]:
-                found.add(stage)
-                config = self.stages[stage[0]][stage[1]]
-                pending += [(kind, name) for kind, name, _ in _references(config, ())]
+        for kind, name, _ in pending:
+            if (kind, name) not in found and name in self.stages[kind]:
+                found.add((kind, name))
+                pending += references(self.stages[kind][name], ())
         return found
 
     def _bare(self, kind: Kind, reference: str, path: KeyPath) -> StageConfig | None:
@@ -305,7 +256,7 @@ class Checker:
 
     # Routes
 
-    def _tiers(self, name: str, route: RouteTable) -> None:
+    def _order(self, name: str, route: RouteTable) -> None:
         tiers = _tiers(route)
         for index, tier in enumerate(tiers):
             path: KeyPath = ("route", name, "tiers", index)
@@ -358,15 +309,15 @@ class Checker:
         lost = self._failed | self._dangling
         for kind in KINDS:
             for name, config in self.stages[kind].items():
-                if any((to, reference) in lost for to, reference, _ in _references(config, ())):
+                if any((to, reference) in lost for to, reference, _ in references(config, ())):
                     continue
                 try:
                     said = list(config.check(self))
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001  a stranger's code; told with its plugin's name
                     plugin = self._registry.provider(kind, config.type_name())
-                    raise PluginError(
-                        f'the plugin "{plugin}" failed to check [{kind}.{name}]: {self.secrecy.scrub(_reason(error))}'
-                    ) from None
+                    reason = self.secrecy.scrub(_reason(error))
+                    message = f'the plugin "{plugin}" failed to check [{kind}.{name}]: {reason}'
+                    raise PluginError(message) from None
                 for option, message in said:
                     self._add((kind, name, *(option.split(".") if option else ())), message)
 
@@ -378,70 +329,3 @@ def _reason(error: Exception) -> str:
 def _tiers(route: RouteTable) -> tuple[str, ...]:
     # A route that is not right may have none, or a list as it was read.
     return tuple(getattr(route, "tiers", ()))
-
-
-def _place(loc: Sequence[str | int], values: Any) -> KeyPath:
-    """Return *loc* less the names of union members that validation puts in between."""
-    path: list[str | int] = []
-    node = values
-    for depth, part in enumerate(loc):
-        try:
-            node = node[part]
-        except (KeyError, IndexError, TypeError):
-            # The missing or unknown option itself.
-            if depth == len(loc) - 1 and isinstance(node, Mapping):
-                path.append(part)
-            continue
-        path.append(part)
-    return tuple(path)
-
-
-def _shape(annotation: Any) -> type[list[Any]] | type[dict[str, Any]] | None:
-    """Return what an option of this annotation is in JSON, where it is a list or a table."""
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return _shape(typing.get_args(annotation)[0])
-    if origin in {typing.Union, types.UnionType}:
-        parts = [part for part in typing.get_args(annotation) if part is not type(None)]
-        shapes = [_shape(part) for part in parts]
-        return None if None in shapes else shapes[0]
-    base = origin or annotation
-    if not isinstance(base, type):
-        return None
-    if issubclass(base, (list, tuple, set, frozenset)) or base is Sequence:
-        return list
-    return dict if issubclass(base, (dict, BaseModel, Mapping)) else None
-
-
-def _references(config: BaseModel, path: KeyPath) -> list[tuple[Kind, str, KeyPath]]:
-    """Return what *config* refers to, with the option that does."""
-    out: list[tuple[Kind, str, KeyPath]] = []
-    for name, field in type(config).model_fields.items():
-        value = getattr(config, name, None)
-        at = (*path, field.alias or name)
-        marks = [mark for mark in field.metadata if isinstance(mark, StageRef)]
-        if marks and isinstance(value, str):
-            out.append((marks[0].kind, value, at))
-        else:
-            out += _within(field.annotation, value, at)
-    return out
-
-
-def _within(annotation: Any, value: Any, path: KeyPath) -> list[tuple[Kind, str, KeyPath]]:
-    if isinstance(value, BaseModel):
-        return _references(value, path)
-    arguments = typing.get_args(annotation)
-    if typing.get_origin(annotation) is typing.Annotated and isinstance(value, str):
-        return [(mark.kind, value, path) for mark in arguments[1:] if isinstance(mark, StageRef)]
-    out: list[tuple[Kind, str, KeyPath]] = []
-    if isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            for part in dict.fromkeys(arguments):
-                out += _within(part, item, (*path, index))
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            out += _within(arguments[-1] if arguments else None, item, (*path, str(key)))
-    elif isinstance(value, str):
-        for part in arguments:
-            out += _within(part, value, path)
-    return out

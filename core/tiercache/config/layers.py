@@ -11,9 +11,9 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from tiercache.config.locate import KeyPath, Places
+from tiercache.config.wording import accepted, closest, guess
 from tiercache.contracts import KINDS
 from tiercache.errors import Problem
-from tiercache.config.wording import accepted, closest, guess
 
 PREFIX: Final = "TIERCACHE_"
 """What the name of each of our environment variables begins with."""
@@ -54,6 +54,7 @@ class Layer(PydanticBaseSettingsSource):
         return self.values.get(field_name), field_name, True
 
     def __call__(self) -> dict[str, Any]:
+        """Return all values."""
         return self.values
 
     def __repr__(self) -> str:

@@ -36,35 +36,34 @@ def _lives(checked: Checker, route: RouteTable) -> Iterator[Finding]:
     for tier in route.tiers[1:]:
         far = checked.stages["tier"][tier]
         if isinstance(far, FarTierConfig) and far.max_ttl is not None and far.max_ttl < nearest:
-            yield (
-                ("tier", tier, "max_ttl"),
-                f'copies stay in "{tier}" for {format_seconds(far.max_ttl)} but in "{route.tiers[0]}", which is '
-                f"nearer, for {format_seconds(nearest)}; a max_ttl there that is no longer is usual",
+            message = (
+                f'copies stay in "{tier}" for {format_seconds(far.max_ttl)}, but in "{route.tiers[0]}", '
+                f"which is nearer, for {format_seconds(nearest)}; a max_ttl there that is no longer is usual"
             )
+            yield ("tier", tier, "max_ttl"), message
 
 
 def _unheard(checked: Checker, name: str, route: RouteTable) -> Iterator[Finding]:
     shared: str | None = None
+    first = route.tiers[0]
     for index, tier in enumerate(route.tiers):
         config = checked.stages["tier"][tier]
-        if isinstance(config, FarTierConfig) and config.scope == "shared":
-            if (
-                shared is None
-                and index
-                and isinstance(checked.stages["tier"][route.tiers[0]], NearTierConfig)
-            ):
-                yield (
-                    ("route", name, "tiers", 0),
-                    f'"{route.tiers[0]}" stands in front of "{tier}", which other processes change, while '
-                    '[cache] bus = "none": it serves old values until they expire; bus = "auto" is usual',
+        if not isinstance(config, FarTierConfig):
+            continue
+        if config.scope == "shared":
+            if shared is None and isinstance(checked.stages["tier"][first], NearTierConfig):
+                message = (
+                    f'"{first}" stands in front of "{tier}", which other processes change, while '
+                    '[cache] bus = "none": it serves old values until they expire; bus = "auto" is usual'
                 )
+                yield ("route", name, "tiers", 0), message
             shared = shared or tier
-        elif isinstance(config, FarTierConfig) and shared is not None:
-            yield (
-                ("route", name, "tiers", index),
-                f'"{tier}" keeps what "{shared}" held once, and with [cache] bus = "none" is not told of changes '
-                'that other hosts make; bus = "auto" is usual',
+        elif shared is not None:
+            message = (
+                f'"{tier}" keeps what "{shared}" held once, and with [cache] bus = "none" is not told of '
+                'changes that other hosts make; bus = "auto" is usual'
             )
+            yield ("route", name, "tiers", index), message
 
 
 def _hidden_keys(checked: Checker) -> Iterator[Finding]:

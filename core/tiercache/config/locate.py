@@ -24,7 +24,7 @@ class Position(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Where a key or an array element is, as offsets into the text with `\\n` line ends."""
+    """Where a key or an array element is, as offsets into a text whose line ends are one character."""
 
     start: int
     end: int
@@ -35,7 +35,7 @@ class Places:
     """What one scan of a document found."""
 
     text: str
-    """The text that offsets count in: line ends are `\\n`."""
+    """The text that offsets count in, without carriage returns before line ends."""
     keys: dict[KeyPath, Span]
     """The key, where the path ends in a name; the element, where it ends in an index."""
     values: dict[KeyPath, Span]

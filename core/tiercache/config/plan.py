@@ -120,9 +120,9 @@ def plan(
 ) -> Plan:
     """Read the configuration and return what it means.
 
-    *source* is a file, a mapping in its place, or None: then `TIERCACHE_CONFIG` names the file, or the nearest
-    `tiercache.toml` or `[tool.tiercache]` from the working directory upward is taken. *overrides* win over
-    everything. *environ* and *registry* stand in for the process's environment and the installed plugins.
+    *source* is a file, a mapping in its place, or None: then `TIERCACHE_CONFIG` names the file, or the
+    nearest `tiercache.toml` or `[tool.tiercache]` from the working directory upward is taken. *overrides* win
+    over everything. *environ* and *registry* stand in for the process's environment and the installed plugins.
 
     Raises ConfigError with all problems at once; PluginError where two plugins claim one name or type.
     """
@@ -142,7 +142,9 @@ def check(settings: Settings, registry: Registry) -> Plan:
     problems = (*checker.problems(), *settings.problems)
     if problems:
         raise ConfigError(problems)
-    stages = {kind: MappingProxyType(named) for kind, named in checker.stages.items()}
+    stages: dict[Kind, Mapping[str, StageConfig]] = {
+        kind: MappingProxyType(named) for kind, named in checker.stages.items()
+    }
     routes = {name: _route(name, table) for name, table in checker.routes.items()}
     return Plan(
         namespace=checker.cache.namespace,

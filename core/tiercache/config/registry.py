@@ -59,10 +59,14 @@ class Offer:
     """One type that one plugin provides."""
 
     kind: Kind
-    type: str
     config: type[StageConfig]
     plugin: str
     """Name of the entry point: what `[plugins] disabled` takes."""
+
+    @property
+    def type(self) -> str:
+        """What `type = "…"` selects it by."""
+        return self.config.type_name()
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +215,14 @@ def _offers(name: str, plugin: Any) -> list[Offer]:
     for kind in KINDS:
         for implementation in getattr(manager.hook, HOOKS[kind]).get_hookimpls():
             for config in implementation.function():
-                offer = Offer(kind, _type(kind, config), config, name)
+                _check(kind, config)
+                offer = Offer(kind, config, name)
                 if offers.setdefault((kind, offer.type), offer) is not offer:
                     raise PluginError(f'{HOOKS[kind]} returns the type "{offer.type}" twice')
     return list(offers.values())
 
 
-def _type(kind: Kind, config: Any) -> str:
+def _check(kind: Kind, config: Any) -> None:
     if not inspect.isclass(config) or not issubclass(config, _BASES[kind]):
         bases = " or ".join(base.__name__ for base in _BASES[kind])
         raise PluginError(f"{HOOKS[kind]} returns {config!r}; a subclass of {bases} is accepted")
@@ -228,4 +233,3 @@ def _type(kind: Kind, config: Any) -> str:
         )
     if kind == "compressor" and option.default == "none":
         raise PluginError(f'{config.__name__} takes the type "none", which means no compressor')
-    return option.default

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 
 from pydantic_settings import (
     BaseSettings,
@@ -26,7 +26,7 @@ from tiercache.config.layers import (
     read_environment,
     read_secrets,
 )
-from tiercache.config.locate import KeyPath, Places, scan
+from tiercache.config.locate import KeyPath, scan
 from tiercache.errors import ConfigError, Problem
 
 FILE: Final = "tiercache.toml"
@@ -70,6 +70,11 @@ class Document(BaseSettings):
         del settings_cls, env_settings, dotenv_settings, file_secret_settings
         # Layers belong to one reading, not to the class, so they arrive as an argument.
         return tuple(cast("InitSettingsSource", init_settings).init_kwargs["layers"])
+
+    @classmethod
+    def of(cls, layers: tuple[Layer, ...]) -> Self:
+        """Return what *layers* say, highest first."""
+        return cls(layers=layers)
 
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
         # Values may be secrets, and here nobody knows yet which.
@@ -156,7 +161,7 @@ def read(
     if base is None:
         raise ConfigError(problems)
     layers = (arguments, environment, secrets, base)
-    return Settings(Document(layers=layers), layers, directory, tuple(problems), tuple(warnings))
+    return Settings(Document.of(layers), layers, directory, tuple(problems), tuple(warnings))
 
 
 def _plain(node: Mapping[Any, Any], path: KeyPath, noun: str, problems: list[Problem]) -> dict[str, Any]:
@@ -279,11 +284,3 @@ def _shown(path: Path, source: object) -> str:
         return str(path.resolve().relative_to(Path.cwd().resolve()))
     except ValueError:
         return str(path)
-
-
-def places(settings: Settings) -> tuple[TomlFile, Places] | None:
-    """Return the file of *settings* and what is where in it; None where a mapping stands in its place."""
-    for layer in settings.layers:
-        if isinstance(layer, TomlFile):
-            return layer, layer.places
-    return None

@@ -40,6 +40,10 @@ def _glob(value: str) -> str:
     return value
 
 
+Namespace = Annotated[str, AfterValidator(_namespace), Field(json_schema_extra={"pattern": NAMESPACE})]
+"""What keeps the keys of one cache apart from those of others on the same server."""
+
+
 class Table(BaseModel):
     """Base of the tables."""
 
@@ -49,14 +53,13 @@ class Table(BaseModel):
 class CacheTable(Table):
     """What holds for the cache as a whole."""
 
-    namespace: Annotated[str, AfterValidator(_namespace), Field(json_schema_extra={"pattern": NAMESPACE})] = (
-        Field(
-            "tiercache",
-            description="Goes in front of every key outside this process; caches that share a server need different ones.",
-        )
+    namespace: Namespace = Field(
+        "tiercache",
+        description="Goes in front of every key outside this process; caches that share a server need "
+        "different ones.",
     )
     max_value_bytes: Size = Field(
-        "64MiB",  # type: ignore[arg-type]  # validate_default reads it
+        64 * 2**20,
         description="The most that one value may have as bytes, before compression; larger ones are refused.",
     )
     bus: str = Field(
@@ -64,7 +67,7 @@ class CacheTable(Table):
         description='How other processes are told of changes: "auto", "none", a declared bus, or a bus type.',
     )
     lease: Annotated[Duration, AfterValidator(_finite)] = Field(
-        "2s",  # type: ignore[arg-type]  # validate_default reads it
+        2.0,
         description="How long entries of near tiers may be trusted without word from the bus.",
     )
 
@@ -89,7 +92,7 @@ class RouteTable(Table):
     """Where the values of some keys go, and for how long."""
 
     tiers: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
-        description="Declared tiers or tier types, fastest first; a tier in this process can only be the first."
+        description="Declared tiers or tier types, fastest first; a tier in this process can only come first."
     )
     keys: tuple[Annotated[str, AfterValidator(_glob)], ...] = Field(
         (), description='Patterns of the keys that take this route unasked, such as "user:*".'
