@@ -74,7 +74,8 @@ class Document(BaseSettings):
     @classmethod
     def of(cls, layers: tuple[Layer, ...]) -> Self:
         """Return what *layers* say, highest first."""
-        return cls(layers=layers)
+        given: dict[str, Any] = {"layers": layers}
+        return cls(**given)
 
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
         # Values may be secrets, and here nobody knows yet which.

@@ -62,11 +62,11 @@ def validate(
         names = tuple(known) if len(place) == 1 else ()
         messages.setdefault(place, []).append(explain(item, names, show=show))
     wrong = {place[0] for place in messages if place}
-    rest = {name: value for name, value in values.items() if name not in wrong}
+    rest: dict[str, Any] = {name: value for name, value in values.items() if name not in wrong}
     findings = tuple(
         ((*path, *place), "; or ".join(dict.fromkeys(texts))) for place, texts in messages.items()
     )
-    return Validated(model.model_construct(**rest), findings)
+    return Validated(model.model_construct(None, **rest), findings)
 
 
 def _from_text(value: str, field: FieldInfo) -> object:
