@@ -39,6 +39,7 @@ from tiercache.contracts import (
     StageConfig,
     Swaps,
     TierConfig,
+    TierRef,
     Watches,
     Wipes,
 )
@@ -120,6 +121,7 @@ __all__ = [
     "Terms",
     "TierConfig",
     "TierError",
+    "TierRef",
     "TierRefused",
     "TierStats",
     "TierUnavailable",

@@ -40,6 +40,8 @@ SerializerRef = Annotated[str, StageRef("serializer")]
 """Name of a declared serializer, or a serializer type."""
 CompressorRef = Annotated[str, StageRef("compressor")]
 """Name of a declared compressor, a compressor type, or "none"."""
+TierRef = Annotated[str, StageRef("tier")]
+"""Name of a declared tier, or a tier type."""
 
 
 class StageConfig(BaseModel):
