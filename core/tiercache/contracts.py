@@ -205,7 +205,7 @@ class Policy(Protocol):
     """
 
     entries: dict[str, Entry]
-    """Made here, empty, and again by `reset`; written by the tier alone."""
+    """Made here, empty; written by the tier alone. A tier that is cleared builds a new policy."""
     touch: Callable[[str], object] | None
     """Called with the key at each hit, without the lock; may raise KeyError. None: `Entry.hits` is enough."""
 
@@ -220,12 +220,8 @@ class Policy(Protocol):
     def victims(self, count: int, weight: int) -> list[Entry]:
         """Choose at least *count* entries that weigh at least *weight* together, or all there are.
 
-        They leave the policy's books here and `entries` in the tier, right after.
+        They leave the policy's books here (`place` is 0 again) and `entries` in the tier, right after.
         """
-        ...
-
-    def reset(self) -> None:
-        """Forget everything in O(1): a new empty `entries`, `touch` bound anew."""
         ...
 
 

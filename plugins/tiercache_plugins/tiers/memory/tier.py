@@ -1,0 +1,270 @@
+"""The live memory tier: bounds, renewal in place, and housekeeping in slices."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from time import perf_counter
+from typing import Final
+
+from tiercache import Entry, PolicyConfig
+from tiercache_plugins.tiers.memory.segment import NO_TAGS, Segment
+from tiercache_plugins.tiers.memory.sweep import BATCH, Sweep
+from tiercache_plugins.tiers.memory.weight import weigh
+
+WHOLE: Final = 4
+"""Times `PolicyConfig.segment` up to which one dictionary holds everything."""
+MOST_SEGMENTS: Final = 256
+
+
+class MemoryTier:
+    """Entries in dictionaries that the kernel reads, each with a policy of its own.
+
+    All writers take one lock: under the GIL they could not run at the same time anyhow. What an operation
+    drops is released after the lock is, so that a finalizer may use the cache.
+    """
+
+    __slots__ = (
+        "_build", "_bytes", "_capacity", "_evicted", "_expired", "_held", "_lock", "_mask", "_max_bytes",
+        "_max_entries", "_parts", "_refused", "_retired", "_sweep", "_touches", "entries", "max_ttl",
+        "segments", "touch",
+    )  # fmt: skip
+
+    def __init__(
+        self, policy: PolicyConfig, max_entries: int, max_bytes: int | None = None, max_ttl: float = math.inf
+    ) -> None:
+        count = 1
+        if max_entries > WHOLE * policy.segment:
+            while count < MOST_SEGMENTS and count * policy.segment < max_entries:
+                count *= 2
+        self.max_ttl = max_ttl
+        self._build = policy.build
+        self._capacity = -(-max_entries // count)
+        self._mask = count - 1
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._evicted = self._expired = self._refused = 0
+        self._retired: list[Segment] = []
+        self._parts: tuple[Segment, ...]
+        self.entries: dict[str, Entry] | None
+        self.segments: tuple[dict[str, Entry], ...] | None
+        self.touch: Callable[[str], object] | None
+        self._begin()
+
+    def _begin(self) -> None:
+        parts = tuple(Segment(self._build(self._capacity)) for _ in range(self._mask + 1))
+        self._parts = parts
+        self._held = self._bytes = 0
+        self._sweep = Sweep(parts)
+        self._touches = tuple(touch for part in parts if (touch := part.policy.touch) is not None)
+        if self._mask:
+            self.entries = None
+            self.segments = tuple(part.entries for part in parts)
+            self.touch = self._dispatch if self._touches else None
+        else:
+            self.entries = parts[0].entries
+            self.segments = None
+            self.touch = parts[0].policy.touch
+
+    def _dispatch(self, key: str) -> object:
+        return self._touches[hash(key) & self._mask](key)
+
+    def get(self, key: str) -> Entry | None:
+        """Return the entry of *key*, fresh or not."""
+        return self._parts[hash(key) & self._mask].entries.get(key)
+
+    def put(self, entry: Entry, tags: Sequence[str] = ()) -> Entry:
+        """Store *entry* and return what now stands under its key.
+
+        A resident with a later `created_at` stays; any other is updated in place. What alone weighs more
+        than `max_bytes` is not stored (what it would have replaced goes), and *entry* is returned as it is.
+        An entry that was dropped must not be put again.
+        """
+        key = entry.key
+        entry.weight = 0 if self._max_bytes is None else weigh(key, entry.value)
+        gone: list[Entry] = []
+        with self._lock:
+            at = hash(key) & self._mask
+            part = self._parts[at]
+            resident = part.entries.get(key)
+            if resident is not None and self._renew(at, resident, entry, tags, gone):
+                return resident
+            if not self._fits(1, entry.weight) and not self._make_room(at, 1, entry.weight, gone):
+                self._refused += 1
+                return entry
+            part.entries[key] = entry
+            part.added(entry)
+            self._held += 1
+            self._bytes += entry.weight
+            if tags:
+                part.tag(key, tags)
+        return entry
+
+    def _fits(self, count: int, weight: int) -> bool:
+        return self._held + count <= self._max_entries and (
+            self._max_bytes is None or self._bytes + weight <= self._max_bytes
+        )
+
+    def _renew(self, at: int, resident: Entry, entry: Entry, tags: Sequence[str], gone: list[Entry]) -> bool:
+        """Update *resident* with *entry* where that is newer; return whether *resident* stands."""
+        if entry is resident or entry.created_at < resident.created_at:
+            return True
+        part = self._parts[at]
+        growth = entry.weight - resident.weight
+        if growth > 0 and not self._fits(0, growth):
+            gone.append(resident)
+            if entry.weight > (self._max_bytes or 0):
+                part.removed(resident)
+                self._drop(part, resident)
+                return False
+            self._make_room(at, 0, growth, gone)
+            if part.entries.get(entry.key) is not resident:
+                return False
+        resident.value = entry.value
+        resident.created_at = entry.created_at
+        if resident.terms is not entry.terms:
+            resident.terms.hits += resident.hits
+            resident.hits = 0
+            resident.terms = entry.terms
+        self._bytes += growth
+        resident.weight = entry.weight
+        # Last, so that no reader takes the old value for fresh.
+        resident.fresh_until = entry.fresh_until
+        if part.renewed is not None:
+            part.renewed(resident)
+        if tags or part.tags:
+            part.tag(entry.key, tags)
+        return True
+
+    def _make_room(self, at: int, count: int, weight: int, gone: list[Entry]) -> bool:
+        """Evict until *count* more entries of *weight* fit; return whether they do.
+
+        From the part *at* first: keys spread evenly, so that keeps all parts about as full. Where it has
+        too little to give, the others follow.
+        """
+        limit = sys.maxsize if self._max_bytes is None else self._max_bytes
+        if weight > limit:
+            return False
+        for turn in range(self._mask + 1):
+            giving = self._parts[(at + turn) & self._mask]
+            if not giving.entries:
+                continue
+            over = max(self._held + count - self._max_entries, 0)
+            heavy = max(self._bytes + weight - limit, 0)
+            victims = giving.victims(over, heavy)
+            for victim in victims:
+                self._drop(giving, victim)
+            self._evicted += len(victims)
+            gone += victims
+            if self._fits(count, weight):
+                return True
+        return False
+
+    def _drop(self, part: Segment, entry: Entry) -> None:
+        part.drop(entry)
+        self._held -= 1
+        self._bytes -= entry.weight
+
+    def remove(self, key: str) -> bool:
+        """Drop *key*; return whether it was there."""
+        with self._lock:
+            part = self._parts[hash(key) & self._mask]
+            entry = part.entries.get(key)
+            if entry is None:
+                return False
+            part.removed(entry)
+            self._drop(part, entry)
+        return True
+
+    def keys(self) -> Iterator[str]:
+        """Yield the keys, from a snapshot of one dictionary after the other.
+
+        A key that is held all the while is yielded; one that comes or goes meanwhile may be.
+        """
+        for part in self._parts:
+            yield from list(part.entries)
+
+    def tagged(self, tag: str) -> Iterator[str]:
+        """Yield the keys that carry *tag*, from a snapshot of one dictionary after the other."""
+        for part in self._parts:
+            yield from list(part.tagged.get(tag, NO_TAGS))
+
+    def tags(self, key: str) -> Sequence[str]:
+        """Return the tags of *key*; none where the key is not held."""
+        return self._parts[hash(key) & self._mask].tags.get(key, NO_TAGS)
+
+    def work(self, now: float, budget: float) -> bool:
+        """Take cleared dictionaries apart, then sweep out what is dead, for about *budget* seconds.
+
+        A sweep looks at every entry, 256 at a time; then it rests for twenty times as long as it took, or a
+        hundred times where nothing was dead. *now* is `Clock.monotonic`, *budget* real time. Return whether
+        something is left to do now.
+        """
+        deadline = perf_counter() + budget
+        while self._retired:
+            gone = self._dismantle()
+            if perf_counter() >= deadline:
+                return bool(gone) or bool(self._retired) or self._sweep.due(now)
+        sweep = self._sweep
+        if not sweep.due(now):
+            return False
+        began = perf_counter()
+        while sweep.running:
+            gone = self._advance(now)
+            if perf_counter() >= deadline:
+                break
+        sweep.paused(now, perf_counter() - began)
+        return sweep.running
+
+    def _dismantle(self) -> list[Entry]:
+        with self._lock:
+            if not self._retired:
+                return []
+            part = self._retired[-1]
+            gone = part.victims(BATCH, 0)
+            if not gone:
+                gone = list(islice(part.entries.values(), BATCH))
+            for entry in gone:
+                part.drop(entry)
+            if not part.entries:
+                self._retired.pop()
+        return gone
+
+    def _advance(self, now: float) -> list[Entry]:
+        """Do one step of the sweep, and return what it dropped."""
+        with self._lock:
+            sweep = self._sweep
+            part, dead = sweep.step(now)
+            for entry in dead:
+                part.removed(entry)
+                self._drop(part, entry)
+            self._expired += len(dead)
+        return dead
+
+    def clear(self) -> None:
+        """Drop everything, by starting with new dictionaries; `work` takes the old ones apart."""
+        with self._lock:
+            self._retired += [part for part in self._parts if part.entries]
+            self._begin()
+
+    def stats(self) -> Mapping[str, int]:
+        """Return `entries`, `bytes` (0 where nothing bounds them), `evicted`, `expired`, `refused`, `hits`.
+
+        `hits` is the sum over the entries held, found by looking at each: some 40 ns an entry. Together
+        with `Terms.hits` it is the number of all hits.
+        """
+        hits = 0
+        for part in (*self._parts, *self._retired):
+            hits += sum([entry.hits for entry in list(part.entries.values())])
+        return {
+            "entries": self._held,
+            "bytes": self._bytes,
+            "evicted": self._evicted,
+            "expired": self._expired,
+            "refused": self._refused,
+            "hits": hits,
+        }
