@@ -1,0 +1,129 @@
+"""The wire to a cluster: each command goes to the primary of its slot, those of one primary in one write.
+
+The driver keeps the map of the slots and follows redirections; the commands themselves go over a `Line` a
+primary, because the driver's own pipeline takes some 20 µs of Python a command and does not look whether a
+pooled connection is still alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Hashable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from redis import asyncio as driver
+from redis.asyncio.cluster import ClusterNode
+from redis.crc import key_slot
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    ConnectionError,  # noqa: A004 - the driver's
+    ResponseError,
+    TryAgainError,
+)
+
+from tiercache_plugins.tiers.redis.connect import (
+    Command,
+    Line,
+    Reply,
+    connection_options,
+    known,
+    line_to,
+)
+
+if TYPE_CHECKING:
+    from tiercache_plugins.tiers.redis import RedisConfig
+
+# MOVED is an AskError too.
+_REDIRECTED = (AskError, TryAgainError)
+
+
+class Cluster:
+    """The wire to all primaries of a cluster."""
+
+    def __init__(self, config: RedisConfig, directory: Path) -> None:
+        self._config = config
+        self._directory = directory
+        options = {
+            **connection_options(config, directory),
+            "ssl": config.address.tls,
+            "max_connections": config.connections,
+            "require_full_coverage": False,
+        }
+        del options["db"]
+        self._client: Any = driver.RedisCluster(
+            startup_nodes=[ClusterNode(host, port) for host, port in config.servers()],
+            **known(driver.RedisCluster.__init__, options),
+        )
+        self._lines: dict[tuple[str, int], Line] = {}
+        # A call may have to ask for the map of the cluster before it can ask its question.
+        self._deadline = 2 * config.timeout
+
+    def place(self, key: str) -> Hashable:
+        """Return the slot of *key*."""
+        return key_slot(key.encode())
+
+    async def run(self, commands: Sequence[Command]) -> list[Reply]:
+        """Send *commands*, to all the primaries they concern at the same time."""
+        async with asyncio.timeout(self._deadline):
+            await self._client.initialize()
+            groups: dict[Line, list[int]] = {}
+            for i, command in enumerate(commands):
+                groups.setdefault(self._line(command), []).append(i)
+            replies: list[Reply] = [None] * len(commands)
+            answers = await asyncio.gather(
+                *(line.run([commands[i] for i in group]) for line, group in groups.items()),
+                return_exceptions=True,
+            )
+            for group, answer in zip(groups.values(), answers, strict=True):
+                if isinstance(answer, BaseException):
+                    raise answer
+                for i, reply in zip(group, answer, strict=True):
+                    replies[i] = reply
+            for i, reply in enumerate(replies):
+                if isinstance(reply, _REDIRECTED):
+                    replies[i] = await self._redirected(commands[i])
+                elif isinstance(reply, ClusterDownError):
+                    raise reply
+        return replies
+
+    async def scan(self, pattern: str) -> AsyncIterator[Sequence[bytes]]:
+        """Yield the keys that match, primary by primary."""
+        async with asyncio.timeout(self._deadline):
+            await self._client.initialize()
+        for node in self._client.get_primaries():
+            async for keys in self._line_to(node).scan(pattern):
+                yield keys
+
+    async def refresh(self) -> None:
+        """Forget where the keys are; the next call asks."""
+        await self._client.aclose()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        closing = [line.close() for line in self._lines.values()]
+        await asyncio.gather(self._client.aclose(), *closing)
+
+    async def _redirected(self, command: Command) -> Reply:
+        """Run *command* by the driver, which follows MOVED and ASK and corrects its map."""
+        try:
+            return await self._client.execute_command(*command)
+        except ResponseError as error:
+            return error
+
+    def _line(self, command: Command) -> Line:
+        """Return the line to the primary that *command* belongs to: by its first key, or any."""
+        key = command[3] if command[0] in ("EVAL", "EVALSHA") and command[2] else command[1]
+        data = key if isinstance(key, bytes) else str(key).encode()
+        node = self._client.nodes_manager.get_node_from_slot(key_slot(data))
+        if node is None:
+            raise ConnectionError("no primary is known for a slot")
+        return self._line_to(node)
+
+    def _line_to(self, node: Any) -> Line:
+        line = self._lines.get((node.host, node.port))
+        if line is None:
+            line = line_to(self._config, self._directory, node.host, node.port)
+            self._lines[node.host, node.port] = line
+        return line

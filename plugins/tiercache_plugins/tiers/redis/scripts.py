@@ -1,0 +1,139 @@
+"""What runs inside the server, so that comparing a stamp and storing a frame are one act.
+
+Stamps have 64 bits and Lua's numbers 53, so a stamp is compared as two halves, each exact. Never as strings:
+Lua orders strings by the server's locale. Plain Lua 5.1 and commands of Redis 6.2.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha1
+from typing import Final, NamedTuple
+
+
+class Script(NamedTuple):
+    """A script and the digest that the server knows it by."""
+
+    source: str
+    digest: str
+
+
+def _script(source: str) -> Script:
+    # SHA-1 is how EVALSHA names scripts; nothing here rests on its strength.
+    return Script(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+# A key that holds no string, or too short a one, is no frame: nothing stands there, and it is overwritten.
+_STANDS: Final = """
+local function stands(key)
+  local stamp = redis.pcall('GETRANGE', key, 0, 7)
+  if type(stamp) == 'string' and #stamp == 8 then return stamp end
+  return nil
+end
+local function store(key, frame, life)
+  if life == '' then redis.call('SET', key, frame)
+  elseif life == '0' then redis.call('UNLINK', key)
+  else redis.call('SET', key, frame, 'PX', life) end
+end
+local function below(stamp, other)
+  local high, low = struct.unpack('>I4>I4', stamp)
+  local other_high, other_low = struct.unpack('>I4>I4', other)
+  return high < other_high or (high == other_high and low < other_low)
+end
+local function next_after(stamp)
+  local high, low = struct.unpack('>I4>I4', stamp)
+  if low < 4294967295 then return struct.pack('>I4>I4', high, low + 1) end
+  if high < 4294967295 then return struct.pack('>I4>I4', high + 1, 0) end
+  return stamp
+end
+"""
+
+WRITE: Final = _script(
+    _STANDS
+    + """
+local reply = {}
+for i, key in ipairs(KEYS) do
+  local frame, life = ARGV[2 * i], ARGV[2 * i + 1]
+  local stamp = stands(key)
+  local result = 1
+  if stamp and not below(stamp, frame) then
+    if ARGV[1]:byte(i) == 99 then
+      result = 0
+    else
+      result = next_after(stamp)
+      frame = result .. frame:sub(9)
+    end
+  end
+  if result ~= 0 then store(key, frame, life) end
+  reply[i] = result
+end
+return reply
+"""
+)
+"""KEYS: the keys. ARGV: one letter a record ("c" conditional, "u" not), then frame and life of each.
+
+A life is milliseconds, "" for ever, "0" for over. Replies for each 1 where the frame stands as sent, 0 where
+it was kept out, else the eight bytes of the stamp it stands under.
+"""
+
+DELETE: Final = _script(
+    """
+local reply = {}
+for i, key in ipairs(KEYS) do reply[i] = redis.call('UNLINK', key) end
+return reply
+"""
+)
+"""KEYS: the keys. Replies 1 or 0 for each."""
+
+SWAP: Final = _script(
+    _STANDS
+    + """
+if (stands(KEYS[1]) or '') ~= ARGV[3] then return 0 end
+store(KEYS[1], ARGV[1], ARGV[2])
+return 1
+"""
+)
+"""KEYS: the key. ARGV: frame, life, the stamp expected as eight bytes ("" for nothing). Replies 1 or 0."""
+
+INCREMENT: Final = _script(
+    _STANDS
+    + """
+local key, frame, life, delta = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local stamp = stands(key)
+if not stamp then
+  if redis.pcall('EXISTS', key) == 1 then return 0 end
+  store(key, frame, life)
+  return delta
+end
+local old = redis.call('GET', key)
+local flags = old:byte(12) or 0
+if old:sub(9, 10) ~= 'tC' then return 0 end
+if #old < 48 or flags % 4 == 0 then return 0 end
+local raised = next_after(stamp)
+if below(raised, frame) then raised = frame:sub(1, 8) end
+if flags % 2 == 1 then
+  store(key, raised .. frame:sub(9), life)
+  return delta
+end
+local start = 49 + old:byte(13) + old:byte(14)
+for _ = 1, old:byte(15) * 256 + old:byte(16) do
+  if start + 1 > #old then return 0 end
+  start = start + 2 + old:byte(start) * 256 + old:byte(start + 1)
+end
+redis.call('SET', key, old:sub(start), 'KEEPTTL')
+local sum = redis.pcall('INCRBY', key, delta)
+if type(sum) == 'table' then
+  redis.call('SET', key, old, 'KEEPTTL')
+  if sum.err:find('overflow', 1, true) then return 1 end
+  return 0
+end
+local text = redis.call('GET', key)
+redis.call('SET', key, raised .. old:sub(9, start - 1) .. text, 'KEEPTTL')
+return text
+"""
+)
+"""KEYS: the key. ARGV: the frame to begin with, its life, the delta. Replies the sum as text, 0 where no
+counter stands, 1 where the sum does not fit.
+
+The payload is put in the key's place for the moment of an INCRBY, whose 64 bits Lua does not have; nobody
+sees it, because a script is one act. A tombstone counts as nothing standing, but its stamp is outbid.
+"""

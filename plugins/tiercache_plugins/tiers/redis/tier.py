@@ -1,0 +1,282 @@
+"""The tier itself: batches of keys and records as few commands, failures as the kernel's errors."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from redis import exceptions
+
+from tiercache import NEVER, Context, Record, TierError, TierRefused
+from tiercache_plugins.tiers.redis import connect
+from tiercache_plugins.tiers.redis.cluster import Cluster
+from tiercache_plugins.tiers.redis.failures import Failures
+from tiercache_plugins.tiers.redis.scripts import DELETE, INCREMENT, SWAP, WRITE, Script
+
+if TYPE_CHECKING:
+    from tiercache_plugins.tiers.redis import RedisConfig
+    from tiercache_plugins.tiers.redis.connect import Command, Reply, Wire
+
+_READ_AT_ONCE: Final = 512
+_DELETED_AT_ONCE: Final = 500
+_WRITTEN_AT_ONCE: Final = 256
+_WRITTEN_BYTES: Final = 1 << 20
+"""A command must pass within the timeout, and holds up everybody while it runs."""
+_LOWEST: Final = -(2**63)
+_HIGHEST: Final = 2**63 - 1
+# What MATCH reads as anything but itself.
+_SPECIAL: Final = re.compile(r"[*?\[\]\\^\-]")
+_FAILURES: Final = (exceptions.RedisError, OSError, TimeoutError)
+
+
+class RedisTier:
+    """Frames in one Redis or Valkey, in a Cluster, or behind Sentinel. A frame is stored as it is.
+
+    Connections are made when they are needed, so a server that went away and came back is found again
+    without being told; until then every call ends in TierError.
+    """
+
+    def __init__(self, config: RedisConfig, context: Context) -> None:
+        self._config = config
+        self._context = context
+        username, password = config.credentials()
+        sentinel = config.sentinel_password.get_secret_value() if config.sentinel_password else None
+        self._failures = Failures(context.name, (username, password, config.sentinel_username, sentinel))
+        self._wire: Wire | None = None
+        self._closed = False
+        self._counts = {"calls": 0, "retries": 0, "scripts_sent": 0, "foreign_keys": 0}
+
+    def __repr__(self) -> str:
+        return f"<RedisTier {self._context.name!r} mode={self._config.mode}>"
+
+    def stats(self) -> Mapping[str, int]:
+        """Return how often what was done: calls, retries, scripts that the server had forgotten."""
+        return dict(self._counts)
+
+    async def open(self) -> None:
+        """Connect, and try what the tier needs.
+
+        Raises TierRefused for a wrong password, a missing right, a certificate that does not hold, a server
+        that is too old. Raises TierError where nobody answers: the kernel then starts without the tier and
+        opens it again later.
+        """
+        self._refuse_missing_files()
+        try:
+            replies = await self._attempts(self._probes(), again=False)
+        except _FAILURES as error:
+            if refusal := self._failures.refusal(error):
+                raise refusal from None
+            raise self._failures.error(error) from error
+        for reply in replies:
+            if isinstance(reply, BaseException) and (refusal := self._failures.refusal(reply)):
+                raise refusal from None
+
+    async def close(self) -> None:
+        """Close every connection; calls under way end in TierError."""
+        self._closed = True
+        if self._wire is None:
+            return
+        try:
+            async with asyncio.timeout(2 * self._config.timeout):
+                await self._wire.close()
+        except _FAILURES as error:
+            raise self._failures.error(error) from error
+
+    async def read(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        """Return the frame of each key, by MGET. Asked once more where a connection breaks."""
+        frames: list[bytes | None] = [None] * len(keys)
+        groups = self._groups(keys, _READ_AT_ONCE)
+        replies = await self._run([("MGET", *map(keys.__getitem__, group)) for group in groups], again=True)
+        for group, reply in zip(groups, replies, strict=True):
+            for i, frame in zip(group, reply, strict=True):
+                frames[i] = frame
+        return frames
+
+    async def write(self, records: Sequence[Record]) -> Sequence[int]:
+        """Store *records*, the comparison of stamps included, as one script a server at most 1 MiB long."""
+        stamps = [0] * len(records)
+        groups = self._groups([record.key for record in records], _WRITTEN_AT_ONCE)
+        groups = [part for group in groups for part in _by_size(group, records)]
+        now = self._context.clock.micros()
+        replies = await self._scripts(
+            WRITE, [self._written([records[i] for i in group], now) for group in groups]
+        )
+        for group, reply in zip(groups, replies, strict=True):
+            for i, result in zip(group, reply, strict=True):
+                if isinstance(result, bytes):
+                    stamps[i] = int.from_bytes(result, "big")
+                else:
+                    stamps[i] = records[i].stamp if result else 0
+        return stamps
+
+    async def delete(self, keys: Sequence[str]) -> Sequence[bool]:
+        """Drop *keys*, by UNLINK."""
+        gone = [False] * len(keys)
+        groups = self._groups(keys, _DELETED_AT_ONCE)
+        replies = await self._scripts(DELETE, [([keys[i] for i in group], []) for group in groups])
+        for group, reply in zip(groups, replies, strict=True):
+            for i, result in zip(group, reply, strict=True):
+                gone[i] = bool(result)
+        return gone
+
+    async def scan(self, prefix: str) -> AsyncIterator[Sequence[str]]:
+        """Yield the keys that begin with *prefix*, by SCAN over every primary."""
+        async for found in self._scan(prefix):
+            keys: list[str] = []
+            for key in found:
+                try:
+                    keys.append(key.decode())
+                except UnicodeDecodeError:
+                    # Nothing of ours: keys are text.
+                    self._counts["foreign_keys"] += 1
+            if keys:
+                yield keys
+
+    async def wipe(self, prefix: str) -> None:
+        """Drop every key that begins with *prefix*, in chunks: SCAN, then UNLINK."""
+        async for found in self._scan(prefix):
+            keys = [key.decode(errors="surrogateescape") for key in found]
+            groups = self._groups(keys, _DELETED_AT_ONCE)
+            commands: list[Command] = [("UNLINK", *(found[i] for i in group)) for group in groups]
+            await self._run(commands, again=True)
+
+    async def swap(self, record: Record, expected: int | None) -> bool:
+        """Store *record* only where the stored stamp is *expected*, or nothing stands and it is None."""
+        arguments = [
+            record.frame,
+            _life(record, self._context.clock.micros()),
+            b"" if expected is None else expected.to_bytes(8, "big"),
+        ]
+        return bool((await self._scripts(SWAP, [([record.key], arguments)]))[0])
+
+    async def increment(self, record: Record, delta: int) -> int:
+        """Add *delta* to the counter under `record.key`, exactly, in 64 bits."""
+        if not _LOWEST <= delta <= _HIGHEST:
+            raise OverflowError(f"{delta} does not fit 64 bits")
+        arguments = [record.frame, _life(record, self._context.clock.micros()), b"%d" % delta]
+        reply = (await self._scripts(INCREMENT, [([record.key], arguments)]))[0]
+        if isinstance(reply, bytes):
+            return int(reply)
+        if reply:
+            raise OverflowError(f"adding {delta} goes beyond 64 bits")
+        raise TypeError("what stands there is no counter")
+
+    def _groups(self, keys: Sequence[str], limit: int) -> list[Sequence[int]]:
+        """Return the places of *keys* in groups that one command may name."""
+        if self._config.mode != "cluster":
+            return [range(i, min(i + limit, len(keys))) for i in range(0, len(keys), limit)]
+        place = self._wired().place
+        groups: dict[Any, list[int]] = {}
+        for i, key in enumerate(keys):
+            groups.setdefault(place(key), []).append(i)
+        return [group[i : i + limit] for group in groups.values() for i in range(0, len(group), limit)]
+
+    def _written(self, records: Sequence[Record], now: int) -> tuple[list[str], list[bytes]]:
+        arguments = [bytes(99 if record.conditional else 117 for record in records)]
+        for record in records:
+            arguments += record.frame, _life(record, now)
+        return [record.key for record in records], arguments
+
+    async def _scan(self, prefix: str) -> AsyncIterator[Sequence[bytes]]:
+        try:
+            async for found in self._wired().scan(_SPECIAL.sub(r"\\\g<0>", prefix) + "*"):
+                yield found
+        except _FAILURES as error:
+            raise self._failures.error(error) from error
+
+    async def _scripts(
+        self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[bytes]]]
+    ) -> list[Reply]:
+        """Run *script* for each of *calls*, keys and arguments; send it where the server lacks it."""
+        replies = await self._run(
+            [("EVALSHA", script.digest, len(keys), *keys, *arguments) for keys, arguments in calls],
+            missing=True,
+        )
+        lacking = [i for i, reply in enumerate(replies) if isinstance(reply, exceptions.NoScriptError)]
+        if lacking:
+            self._counts["scripts_sent"] += 1
+            commands: list[Command] = [
+                ("EVAL", script.source, len(calls[i][0]), *calls[i][0], *calls[i][1]) for i in lacking
+            ]
+            for i, reply in zip(lacking, await self._run(commands), strict=True):
+                replies[i] = reply
+        return replies
+
+    async def _run(
+        self, commands: Sequence[Command], *, again: bool = False, missing: bool = False
+    ) -> list[Reply]:
+        """Run *commands*; once more where *again*, should the connection break; raise the kernel's errors."""
+        if not commands:
+            return []
+        self._counts["calls"] += 1
+        try:
+            replies = await self._attempts(commands, again=again)
+        except _FAILURES as error:
+            raise self._failures.error(error) from error
+        for reply in replies:
+            if isinstance(reply, BaseException) and not (
+                missing and isinstance(reply, exceptions.NoScriptError)
+            ):
+                raise self._failures.error(reply) from reply
+        return replies
+
+    async def _attempts(self, commands: Sequence[Command], *, again: bool) -> list[Reply]:
+        wire = self._wired()
+        try:
+            return await wire.run(commands)
+        except _FAILURES as error:
+            if self._closed:
+                raise
+            await wire.refresh()
+            # A server that does not answer in time is not asked again: that would take as long once more.
+            broken = isinstance(error, (exceptions.ConnectionError, exceptions.ClusterDownError))
+            if not again or not broken or isinstance(error, exceptions.AuthenticationError):
+                raise
+        self._counts["retries"] += 1
+        return await wire.run(commands)
+
+    def _wired(self) -> Wire:
+        if self._closed:
+            raise TierError(f'tier "{self._context.name}": closed')
+        if self._wire is None:
+            directory = self._context.directory
+            if self._config.mode == "cluster":
+                self._wire = Cluster(self._config, directory)
+            elif self._config.mode == "sentinel":
+                self._wire = connect.sentinel_line(self._config, directory)
+            else:
+                self._wire = connect.line(self._config, directory)
+        return self._wire
+
+    def _probes(self) -> list[Command]:
+        # Without keys the script changes nothing, and the server knows it from here on.
+        return [("EVAL", WRITE.source, 0, ""), ("MGET", f"{self._context.namespace}:")]
+
+    def _refuse_missing_files(self) -> None:
+        for option in ("tls_ca", "tls_cert", "tls_key"):
+            path = getattr(self._config, option)
+            if path is not None and not (self._context.directory / path).is_file():
+                raise TierRefused(f'tier "{self._context.name}": {option}: there is no file "{path}"')
+
+
+def _life(record: Record, now: int) -> bytes:
+    """Return how long *record* may stay, as the scripts take it."""
+    if record.expires_at == NEVER:
+        return b""
+    return b"%d" % max(0, (record.expires_at - now) // 1000)
+
+
+def _by_size(group: Sequence[int], records: Sequence[Record]) -> list[Sequence[int]]:
+    """Return *group* in parts whose frames have at most 1 MiB together, or are alone."""
+    parts: list[Sequence[int]] = []
+    start, total = 0, 0
+    for n, i in enumerate(group):
+        length = len(records[i].frame)
+        if n > start and total + length > _WRITTEN_BYTES:
+            parts.append(group[start:n])
+            start, total = n, 0
+        total += length
+    parts.append(group[start:])
+    return parts
