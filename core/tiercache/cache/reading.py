@@ -143,6 +143,7 @@ class Reading:
             load = Load(way, key, loader, life)
             load.start()
         value = way.own(await load.wait())
+        way.counts.misses += load.loading
         if as_type is None:
             return value
         shaped = self._shapes.shape(value, as_type)

@@ -119,7 +119,7 @@ class Load:
 
     __slots__ = (
         "_abandoned", "_context", "_loader", "_task", "_waiters", "detached", "key", "landed", "life",
-        "route",
+        "loading", "route",
     )  # fmt: skip
 
     def __init__(self, route: Route, key: str, loader: Callable[[], Any], life: Life) -> None:
@@ -128,7 +128,9 @@ class Load:
         self.life = life
         self.detached = False
         self.landed: Any | Missing = MISSING
-        """The value, from when it is there until its far writes have ended."""
+        """The value, once the loader has brought it."""
+        self.loading = False
+        """Whether the far tiers had nothing, so that the loader was called."""
         self._loader = loader
         self._task: asyncio.Task[None] | None = None
         self._waiters: set[asyncio.Future[Any]] = set()
@@ -177,6 +179,7 @@ class Load:
             )
 
     async def _run(self) -> None:
+        self.loading = True
         _LOADING.set((*_LOADING.get(), (id(self.route.flights), self.route.name, self.key)))
         began = self.route.clock.stamp()
         counts = self.route.counts
