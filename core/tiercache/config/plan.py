@@ -122,7 +122,8 @@ def plan(
 
     *source* is a file, a mapping in its place, or None: then `TIERCACHE_CONFIG` names the file, or the
     nearest `tiercache.toml` or `[tool.tiercache]` from the working directory upward is taken. *overrides* win
-    over everything. *environ* and *registry* stand in for the process's environment and the installed plugins.
+    over everything. *environ* and *registry* stand in for the process's environment and the installed
+    plugins.
 
     Raises ConfigError with all problems at once; PluginError where two plugins claim one name or type.
     """
