@@ -210,8 +210,12 @@ class Cache(Reading):
         return len(there)
 
     async def clear(self) -> None:
-        """Drop everything in this namespace, from every tier."""
+        """Drop everything in this namespace, from every tier.
+
+        Raises Unsupported, and drops nothing, where a far tier can neither drop nor list its keys.
+        """
         self._check_open()
+        self._house.check_wipes()
         self._empty()
         await self._house.wipe()
         # Again: a read that began before the far tiers were done may have brought a value back.

@@ -13,7 +13,7 @@ from tiercache.engine.far import Far
 from tiercache.engine.pipeline import Route
 from tiercache.engine.stats import RouteStats, Stats, TierStats
 from tiercache.entry import Entry
-from tiercache.errors import TierError, Undecodable
+from tiercache.errors import Undecodable, Unsupported
 from tiercache.frame import TOMBSTONE
 from tiercache.keys import check_key, glob, literal_prefix
 
@@ -127,6 +127,15 @@ class House:
         for near in self.nears.values():
             near.clear()
 
+    def check_wipes(self) -> None:
+        """Raise Unsupported where a far tier can neither drop nor list what is in it."""
+        for far in self.fars.values():
+            if far.wipe is None and far.scan is None:
+                raise Unsupported(
+                    f"tier {far.name} can't be cleared: it can neither drop nor list its keys (the abilities "
+                    "Wipes and Scans)"
+                )
+
     async def wipe(self) -> None:
         """Drop everything of this namespace from the far tiers."""
         prefix = f"{self.namespace}:"
@@ -137,8 +146,6 @@ class House:
             elif far.scan is not None:
                 async for chunk in far.scan(prefix):
                     await far.guard.tier.delete(chunk)
-            else:
-                raise TierError("it can neither wipe nor list its keys")
 
         for done in [far.writes.call(lambda far=far: wiped(far)) for far in self.fars.values()]:  # type: ignore[misc]
             await done
@@ -161,19 +168,21 @@ class House:
                     yield key
         start = len(self.namespace) + 1
         prefix = f"{self.namespace}:{literal_prefix(match)}"
+        buried: dict[str, int] = {}
         for far in self.fars.values():
             if far.scan is None:
                 continue
             try:
                 async for chunk in far.scan(prefix):
                     wanted = [a for a in dict.fromkeys(chunk) if a[start:] not in seen and matches(a[start:])]
-                    for address in await self._fresh(far, wanted):
+                    for address in await self._fresh(far, wanted, buried):
                         seen.add(address[start:])
                         yield address[start:]
             except Exception as error:  # noqa: BLE001 - a tier that fails to list is skipped and counted
                 far.guard.failed(error)
 
-    async def _fresh(self, far: Far, addresses: list[str]) -> list[str]:
+    async def _fresh(self, far: Far, addresses: list[str], buried: dict[str, int]) -> list[str]:
+        """Return which of *addresses* hold something fresh in *far*; note the tombstones in *buried*."""
         if not addresses:
             return []
         fresh = []
@@ -186,7 +195,9 @@ class House:
             except Undecodable:
                 far.guard.counts.corrupt += 1
                 continue
-            if not head.flags & TOMBSTONE and self.clock.micros() < head.fresh_until:
+            if head.flags & TOMBSTONE:
+                buried[address] = max(head.created_at, buried.get(address, 0))
+            elif head.created_at > buried.get(address, 0) and self.clock.micros() < head.fresh_until:
                 fresh.append(address)
         return fresh
 
