@@ -1,0 +1,171 @@
+"""Scans, Wipes, Swaps, Counts."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tiercache.contracts import Counts, FarTier, Scans, Swaps, Wipes
+from tiercache.frame import COUNTER, stamp_of, unpack
+from tiercache.testing.tiers.frames import record_of
+from tiercache.testing.tiers.ground import HOSTILE, Address, Ground, finish
+from tiercache.testing.tiers.surroundings import Surroundings
+
+
+class Abilities(Ground):
+    """Tests of the further Protocols."""
+
+    def test_a_scan_takes_its_prefix_literally(
+        self, tier: FarTier, address: Address, runner: asyncio.Runner
+    ) -> None:
+        self.having(Scans)
+        names = [
+            "user:1",
+            "user:2",
+            "userX",
+            "u*r:1",
+            "uABr:1",
+            "a[b]c",
+            "abc",
+            "q?",
+            "qx",
+            "p\\x",
+            "px",
+            "%1",
+            "z1",
+        ]
+        runner.run(tier.write([record_of(address(name)) for name in (*names, *HOSTILE)]))
+        runner.run(
+            tier.write([record_of(f"{address.namespace}x:user:1"), record_of(f"x{address('user:1')}")])
+        )
+        every = {address(name) for name in (*names, *HOSTILE)}
+        for prefix in ("", "user:", "u*r", "a[b]", "q?", "p\\", "%", "_", "x" * 999, "🦊", "{tag}", "nobody"):
+            found = runner.run(collect(tier, address(prefix)))
+            assert set(found) == {key for key in every if key.startswith(address(prefix))}, prefix
+
+    def test_a_scan_finds_all_of_many_and_nothing_expired(
+        self, tier: FarTier, context: Surroundings, address: Address, runner: asyncio.Runner
+    ) -> None:
+        self.having(Scans)
+        soon = context.clock.micros() + 150_000
+        runner.run(tier.write([record_of(address(f"many:{n}")) for n in range(1500)]))
+        runner.run(tier.write([record_of(address(f"many:gone{n}"), expires_at=soon) for n in range(20)]))
+        self.wait(context, 0.3)
+        found = runner.run(collect(tier, address("many:")))
+        assert set(found) == {address(f"many:{n}") for n in range(1500)}
+
+    def test_a_wipe_drops_its_prefix_and_nothing_else(
+        self, tier: FarTier, address: Address, runner: asyncio.Runner
+    ) -> None:
+        self.having(Wipes)
+        assert isinstance(tier, Wipes)
+        gone = [record_of(address(f"u*r:{n}")) for n in range(700)]
+        stay = [
+            *(record_of(address(name)) for name in ("user:1", "u*", "U*R:1", "u*r")),
+            record_of(f"{address.namespace}x:u*r:1"),
+            record_of(f"x{address('u*r:1')}"),
+        ]
+        runner.run(tier.write([*gone, *stay]))
+        runner.run(finish(tier.wipe(address("u*r:"))))
+        assert set(runner.run(tier.read([record.key for record in gone]))) == {None}
+        assert list(runner.run(tier.read([r.key for r in stay]))) == [r.frame for r in stay]
+        runner.run(finish(tier.wipe(address("nobody"))))
+        runner.run(tier.delete([record.key for record in stay]))
+
+    def test_a_swap_needs_the_stamp_it_expects(
+        self, tier: FarTier, context: Surroundings, address: Address, runner: asyncio.Runner
+    ) -> None:
+        self.having(Swaps)
+        assert isinstance(tier, Swaps)
+        soon = context.clock.micros() + 150_000
+        key = address("a")
+        first, second = record_of(key, b"1", stamp=7, expires_at=soon), record_of(key, b"2", stamp=3)
+        assert runner.run(tier.swap(first, 5)) is False
+        assert runner.run(tier.swap(first, None)) is True
+        if self.fake_clock:
+            assert runner.run(tier.swap(second, None)) is False
+            assert runner.run(tier.swap(second, 6)) is False
+            assert list(runner.run(tier.read([key]))) == [first.frame]
+        self.wait(context, 0.3)
+        assert runner.run(tier.swap(second, 7)) is False, "an expired frame counts as nothing"
+        assert runner.run(tier.swap(second, None)) is True
+        third = record_of(key, b"3", stamp=2)
+        assert runner.run(tier.swap(third, 3)) is True
+        assert list(runner.run(tier.read([key]))) == [third.frame]
+
+    def test_a_counter_is_created_raised_and_keeps_its_expiry(
+        self, tier: FarTier, context: Surroundings, address: Address, runner: asyncio.Runner
+    ) -> None:
+        self.having(Counts)
+        assert isinstance(tier, Counts)
+        soon = context.clock.micros() + 400_000
+        key = address("a")
+        assert runner.run(tier.increment(record_of(key, 5, stamp=3, expires_at=soon), 5)) == 5
+        assert runner.run(tier.increment(record_of(key, -7, stamp=4), -7)) == -2
+        (frame,) = runner.run(tier.read([key]))
+        assert frame is not None
+        head = unpack(key.encode(), frame)
+        assert head.flags & COUNTER
+        assert frame[head.payload :] == b"-2"
+        self.wait(context, 0.6)
+        assert list(runner.run(tier.read([key]))) == [None]
+        assert runner.run(tier.increment(record_of(key, 1, stamp=9), 1)) == 1
+
+    def test_a_swap_fails_where_a_counter_was_raised_in_between(
+        self, tier: FarTier, address: Address, runner: asyncio.Runner
+    ) -> None:
+        self.having(Counts)
+        self.having(Swaps)
+        assert isinstance(tier, Counts)
+        assert isinstance(tier, Swaps)
+        key = address("a")
+        runner.run(tier.increment(record_of(key, 1, stamp=3), 1))
+        (before,) = runner.run(tier.read([key]))
+        assert before is not None
+        runner.run(tier.increment(record_of(key, 1, stamp=4), 1))
+        assert runner.run(tier.swap(record_of(key, 1, stamp=9), stamp_of(before))) is False
+
+    def test_counters_are_exact_to_the_borders_of_64_bits(
+        self, tier: FarTier, address: Address, runner: asyncio.Runner
+    ) -> None:
+        self.having(Counts)
+        assert isinstance(tier, Counts)
+        for sign, border in ((1, 2**63 - 1), (-1, -(2**63))):
+            key = address(f"border{sign}")
+            near = border - sign
+            assert runner.run(tier.increment(record_of(key, near), near)) == near
+            assert runner.run(tier.increment(record_of(key, sign), sign)) == border
+            for delta in (sign, border):
+                with pytest.raises(OverflowError):
+                    runner.run(tier.increment(record_of(key, delta), delta))
+            assert runner.run(tier.increment(record_of(key, 0), 0)) == border
+            assert runner.run(tier.increment(record_of(key, -border // 2), -border // 2)) == border + (
+                -border // 2
+            )
+
+    def test_what_is_no_counter_is_not_raised(
+        self, tier: FarTier, address: Address, runner: asyncio.Runner
+    ) -> None:
+        self.having(Counts)
+        assert isinstance(tier, Counts)
+        record = record_of(address("a"), b"12")
+        runner.run(tier.write([record]))
+        with pytest.raises(TypeError):
+            runner.run(tier.increment(record_of(record.key, 1, stamp=5), 1))
+        assert list(runner.run(tier.read([record.key]))) == [record.frame]
+
+    def test_concurrent_increments_sum(self, tier: FarTier, address: Address, runner: asyncio.Runner) -> None:
+        self.having(Counts)
+        assert isinstance(tier, Counts)
+        key = address("a")
+
+        async def together() -> list[int]:
+            return await asyncio.gather(*(tier.increment(record_of(key, n), n) for n in range(1, 51)))
+
+        assert max(runner.run(together())) == sum(range(1, 51))
+
+
+async def collect(tier: FarTier, prefix: str) -> list[str]:
+    assert isinstance(tier, Scans)
+    return [key async for chunk in tier.scan(prefix) for key in chunk]

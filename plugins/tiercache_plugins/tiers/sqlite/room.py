@@ -1,0 +1,183 @@
+"""How the file is kept small: expired rows, eviction in the policy's order, the free list, the log."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Final
+
+from tiercache_plugins.tiers.sqlite import statements as sql
+
+if TYPE_CHECKING:
+    from tiercache_plugins.tiers.sqlite.place import Place
+
+_LOG: Final = 4 * 2**20
+"""Bytes of the write-ahead log after which it is copied into the database."""
+_SLACK: Final = 64
+"""Pages that the file may have beyond its share, for indexes and half-filled pages of small databases."""
+_FREE: Final = 128
+"""Pages that one step gives back to the file system."""
+_CHANCES: Final = 32
+"""Rows that are spared for each that goes; beyond, rows go whether spared or not."""
+
+
+class Counts:
+    """What happened since the tier was opened, in this process."""
+
+    __slots__ = ("bytes", "corrupt", "entries", "evicted", "expired")
+
+    def __init__(self) -> None:
+        self.entries = 0
+        """Rows in the file when this process last wrote."""
+        self.bytes = 0
+        """What they take, likewise."""
+        self.evicted = 0
+        self.expired = 0
+        self.corrupt = 0
+        """Rows whose checksum did not fit."""
+
+
+class Totals:
+    """Rows and bytes in the database, as a transaction changes them."""
+
+    __slots__ = ("added", "before", "bytes", "entries")
+
+    def __init__(self, entries: int, size: int) -> None:
+        self.before = (entries, size)
+        self.entries = entries
+        self.bytes = size
+        self.added = 0
+        """Bytes that this transaction put in."""
+
+    def add(self, size: int) -> None:
+        """Count a row in."""
+        self.entries += 1
+        self.bytes += size
+        self.added += size
+
+    def take(self, size: object) -> None:
+        """Count a row out."""
+        self.entries -= 1
+        self.bytes -= size if isinstance(size, int) else 0
+
+
+class Room:
+    """Keeps one database within its bounds. Called inside the transactions that write, and right after."""
+
+    __slots__ = ("_counts", "_log_grew", "_max_bytes", "_max_pages", "_place", "_sequel")
+
+    def __init__(self, place: Place, sequel: sql.Sequel, max_bytes: int, counts: Counts) -> None:
+        self._place = place
+        self._sequel = sequel
+        self._max_bytes = max_bytes
+        self._max_pages = max_bytes * 5 // 4 // sql.PAGE + _SLACK
+        self._counts = counts
+        self._log_grew = _LOG
+
+    def totals(self, connection: sqlite3.Connection) -> Totals:
+        """Return the totals as they stand. Raises sqlite3.DatabaseError where they are damaged."""
+        entries, size = connection.execute(sql.TOTALS).fetchone() or (None, None)
+        if not isinstance(entries, int) or not isinstance(size, int):
+            raise sqlite3.DatabaseError("the totals are damaged")
+        return Totals(entries, size)
+
+    def make(self, connection: sqlite3.Connection, totals: Totals, now: int) -> None:
+        """Drop a chunk of expired rows, then make room for what the transaction added, and write the totals.
+
+        Where the database was far too large before (`max_bytes` was lowered), each transaction takes four
+        chunks or twice what it added, so that none takes long.
+        """
+        expired = self._expire(connection, totals, now)
+        freed = chunks = 0
+        while self._over(connection, totals) and (freed < 2 * totals.added or chunks < 4):
+            chunks += 1
+            before = totals.bytes
+            if expired == sql.CHUNK:
+                expired = self._expire(connection, totals, now)
+            elif not self._evict(connection, totals, now, within=totals.bytes <= self._max_bytes):
+                # No row is left: whatever the totals say, they are wrong.
+                totals.entries, totals.bytes = connection.execute(sql.RECOUNT).fetchone()
+                break
+            freed += before - totals.bytes
+        if (totals.entries, totals.bytes) != totals.before:
+            if totals.entries < 0 or totals.bytes < 0:
+                totals.entries, totals.bytes = connection.execute(sql.RECOUNT).fetchone()
+            connection.execute(sql.SET_TOTALS, (totals.entries, totals.bytes))
+
+    def _over(self, connection: sqlite3.Connection, totals: Totals) -> bool:
+        if totals.bytes > self._max_bytes:
+            return True
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        if pages <= self._max_pages:
+            return False
+        (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+        return bool(pages - free > self._max_pages)
+
+    def _expire(self, connection: sqlite3.Connection, totals: Totals, now: int) -> int:
+        gone = connection.execute(sql.EXPIRE, (now,)).fetchall()
+        for (size,) in gone:
+            totals.take(size)
+        self._counts.expired += len(gone)
+        return len(gone)
+
+    def _evict(self, connection: sqlite3.Connection, totals: Totals, now: int, *, within: bool) -> bool:
+        """Take one chunk; return whether there was one. *within*: pages are short, not bytes."""
+        spared_in_a_row = 0
+        while True:
+            first = connection.execute(self._sequel.first).fetchall()
+            if not first:
+                return False
+            forced = spared_in_a_row >= _CHANCES * sql.CHUNK
+            spared = [] if forced else [{"id": row, "now": now} for row, _, chance in first if chance]
+            if spared:
+                connection.executemany(self._sequel.chance, spared)
+            excess = totals.bytes - self._max_bytes
+            gone: list[tuple[int]] = []
+            for row, size, chance in first:
+                if chance and not forced:
+                    continue
+                if not within and excess <= 0:
+                    break
+                gone.append((row,))
+                totals.take(size)
+                excess = totals.bytes - self._max_bytes
+            connection.executemany(sql.DROP, gone)
+            self._counts.evicted += len(gone)
+            if gone:
+                return True
+            spared_in_a_row += len(spared)
+
+    def tidy(self, connection: sqlite3.Connection) -> None:
+        """After a commit: give some free pages back, and copy the log where it has grown. Lock held."""
+        (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+        if free > 2 * _FREE:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            if free > pages // 8:
+                # By execute it would free a single page: the module steps a statement once for its first row.
+                connection.executescript(f"PRAGMA incremental_vacuum({_FREE})")
+        try:
+            size = os.stat(self._place.text + "-wal").st_size  # noqa: PTH116 - after every commit
+        except FileNotFoundError:
+            return
+        if size < _LOG:
+            self._log_grew = _LOG
+        elif size >= self._log_grew:
+            done = self.checkpoint(connection)
+            # Readers of an old snapshot hold the log; it is tried again when it has grown as much again.
+            self._log_grew = _LOG if done else size + _LOG
+
+    def checkpoint(self, connection: sqlite3.Connection, patience: float = 0.0) -> bool:
+        """Copy the log into the database and empty it; return whether all of it went. Lock held."""
+        deadline = time.monotonic() + patience
+        while True:
+            connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {int(self._place.patience * 1000)}")
+            if not busy:
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)

@@ -1,0 +1,281 @@
+"""What is done to the rows: plain functions of a bare connection, each run whole in its thread."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from tiercache import Clock, Order, Record, Undecodable
+from tiercache.frame import COUNTER, TOMBSTONE, restamped, stamp_of, unpack
+from tiercache_plugins.tiers.sqlite import statements as sql
+from tiercache_plugins.tiers.sqlite.place import Place
+from tiercache_plugins.tiers.sqlite.room import Counts, Room, Totals
+
+_HIGHEST: Final = 2**64 - 1
+_REMEMBERED: Final = 8192
+"""Reads that wait to be noted; of more, the oldest are forgotten."""
+_NOTED: Final = 512
+"""Reads that one transaction notes."""
+
+
+class Standing(NamedTuple):
+    """The row of a key, as a write finds it."""
+
+    id: int
+    size: int
+    frame: bytes | None
+    """None where it has expired or is damaged: then nothing stands, but the row is there."""
+
+
+class Rows:
+    """The rows of one database. Reads come from one thread, everything else from another."""
+
+    __slots__ = ("_clock", "_damaged", "_max_bytes", "_place", "_reads", "_room", "counts", "sequel")
+
+    def __init__(self, place: Place, clock: Clock, order: Order, max_bytes: int) -> None:
+        self.counts = Counts()
+        self._place = place
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self.sequel = sql.Sequel(order)
+        self._room = Room(place, self.sequel, max_bytes, self.counts)
+        # Appended to by the reading thread, taken from by the writing one: both atomic.
+        self._reads: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
+        self._damaged: deque[tuple[int, object]] = deque(maxlen=_REMEMBERED)
+
+    @property
+    def waiting(self) -> int:
+        """How many reads and damaged rows wait for a transaction to be noted in."""
+        return len(self._reads) + len(self._damaged)
+
+    def forget(self) -> None:
+        """Forget what waits to be noted: it is about another file."""
+        self._reads.clear()
+        self._damaged.clear()
+
+    # Reading
+
+    def read(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the frame of each key."""
+        now = self._clock.micros()
+        wanted = list({key.encode(): None for key in keys})
+        found: dict[bytes, bytes] = {}
+        for start in range(0, len(wanted), sql.LISTS[-1]):
+            part = wanted[start : start + sql.LISTS[-1]]
+            length = next(length for length in sql.LISTS if length >= len(part))
+            part += [part[-1]] * (length - len(part))
+            for key, row, expires, checksum, frame in connection.execute(sql.READ[length], part).fetchall():
+                if not _sound(key, expires, checksum, frame):
+                    self.counts.corrupt += 1
+                    self._damaged.append((row, checksum))
+                elif expires > now:
+                    found[key] = frame
+                    if self.sequel.watches:
+                        self._reads.append((row, now))
+        return [found.get(key.encode()) for key in keys]
+
+    def page(
+        self, connection: sqlite3.Connection, start: bytes, below: bytes
+    ) -> tuple[list[str], bytes | None]:
+        """Return some keys from *start* to below *below*, and where to go on; None at the end."""
+        found = connection.execute(sql.SCAN, (start, below, self._clock.micros())).fetchall()
+        keys: list[str] = []
+        for (key,) in found:
+            try:
+                keys.append(key.decode())
+            except (UnicodeDecodeError, AttributeError):
+                self.counts.corrupt += 1
+        # The next key at the earliest: the last with a zero byte behind.
+        return keys, found[-1][0] + b"\0" if found else None
+
+    # Writing
+
+    @contextmanager
+    def _writing(self, connection: sqlite3.Connection) -> Iterator[tuple[Totals, int]]:
+        # Always IMMEDIATE: a transaction that reads first and then writes fails at once where another
+        # process wrote in between, whatever the timeout.
+        with self._place.held():
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                now = self._clock.micros()
+                totals = self._room.totals(connection)
+                self._note(connection, totals)
+                yield totals, now
+                self._room.make(connection, totals, now)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            self.counts.entries, self.counts.bytes = totals.entries, totals.bytes
+            self._room.tidy(connection)
+
+    def _note(self, connection: sqlite3.Connection, totals: Totals) -> None:
+        reads: Counter[int] = Counter()
+        last: dict[int, int] = {}
+        while self._reads and len(last) < _NOTED:
+            row, when = self._reads.popleft()
+            reads[row] += 1
+            last[row] = when
+        if last:
+            connection.executemany(sql.NOTE, [(reads[row], last[row], row) for row in last])
+        for _ in range(min(len(self._damaged), sql.CHUNK)):
+            for (size,) in connection.execute(sql.DROP_DAMAGED, self._damaged.popleft()).fetchall():
+                totals.take(size)
+
+    def note(self, connection: sqlite3.Connection) -> None:
+        """Note the reads that wait, drop what was found damaged or has expired."""
+        with self._writing(connection):
+            pass
+
+    def tend(self, connection: sqlite3.Connection, budget: float) -> None:
+        """Note, expire and evict until nothing is left to do, for at most about *budget* seconds."""
+        deadline = time.monotonic() + budget
+        while True:
+            before = self.counts.expired + self.counts.evicted
+            self.note(connection)
+            idle = self.counts.expired + self.counts.evicted == before and not self.waiting
+            if idle or time.monotonic() > deadline:
+                return
+
+    def finish(self, connection: sqlite3.Connection, budget: float) -> None:
+        """Note what waits and empty the log, so that the database stands in one file."""
+        if self.waiting:
+            self.tend(connection, budget / 2)
+        with self._place.held():
+            self._room.checkpoint(connection, budget / 2)
+
+    def write(self, connection: sqlite3.Connection, records: Sequence[Record]) -> list[int]:
+        """Store *records* in one transaction."""
+        with self._writing(connection) as (totals, now):
+            return [self._store(connection, record, totals, now) for record in records]
+
+    def _standing(self, connection: sqlite3.Connection, key: bytes, now: int) -> Standing | None:
+        for row, expires, checksum, size, frame in connection.execute(sql.STANDING, (key,)).fetchall():
+            if not _sound(key, expires, checksum, frame):
+                self.counts.corrupt += 1
+                frame = None  # noqa: PLW2901 - damaged: nothing stands
+            elif expires <= now:
+                frame = None  # noqa: PLW2901 - likewise
+            return Standing(row, size if isinstance(size, int) else 0, frame)
+        return None
+
+    def _store(self, connection: sqlite3.Connection, record: Record, totals: Totals, now: int) -> int:
+        key = record.key.encode()
+        standing = self._standing(connection, key, now)
+        stamp, frame = record.stamp, record.frame
+        if standing is not None and standing.frame is not None:
+            stood = stamp_of(standing.frame)
+            if stood >= stamp:
+                if record.conditional:
+                    return 0
+                stamp = min(stood + 1, _HIGHEST)
+                frame = restamped(frame, stamp)
+        return stamp if self._put(connection, key, frame, record.expires_at, standing, totals, now) else 0
+
+    def _put(
+        self,
+        connection: sqlite3.Connection,
+        key: bytes,
+        frame: bytes,
+        expires: int,
+        standing: Standing | None,
+        totals: Totals,
+        now: int,
+    ) -> bool:
+        size = 2 * len(key) + len(frame) + sql.UPKEEP
+        if expires <= now or size > self._max_bytes:
+            # What stood there is older than what could not be stored: it must not be read again.
+            if standing is not None:
+                connection.execute(sql.DROP, (standing.id,))
+                totals.take(standing.size)
+            return False
+        checksum = _checksum(key, expires, frame)
+        if standing is None:
+            connection.execute(sql.INSERT, (key, expires, now, now, size, checksum, frame))
+            totals.add(size)
+        elif standing.frame is None:
+            connection.execute(sql.DROP, (standing.id,))
+            connection.execute(sql.INSERT, (key, expires, now, now, size, checksum, frame))
+            totals.take(standing.size)
+            totals.add(size)
+        else:
+            connection.execute(sql.REWRITE, (expires, now, size, checksum, frame, standing.id))
+            totals.take(standing.size)
+            totals.add(size)
+        return True
+
+    def delete(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[bool]:
+        """Drop *keys* in one transaction."""
+        answers: list[bool] = []
+        with self._writing(connection) as (totals, now):
+            for key in keys:
+                gone = connection.execute(sql.DELETE, (key.encode(),)).fetchall()
+                for _, size in gone:
+                    totals.take(size)
+                answers.append(any(isinstance(expires, int) and expires > now for expires, _ in gone))
+        return answers
+
+    def wipe(self, connection: sqlite3.Connection, low: bytes, high: bytes) -> bool:
+        """Drop some keys from *low* to below *high*; return whether there may be more."""
+        with self._writing(connection) as (totals, _):
+            gone = connection.execute(sql.WIPE, (low, high)).fetchall()
+            for (size,) in gone:
+                totals.take(size)
+        return bool(gone)
+
+    def swap(self, connection: sqlite3.Connection, record: Record, expected: int | None) -> bool:
+        """Store *record* where the stamp is *expected*."""
+        key = record.key.encode()
+        with self._writing(connection) as (totals, now):
+            standing = self._standing(connection, key, now)
+            stood = None if standing is None or standing.frame is None else stamp_of(standing.frame)
+            if stood != expected:
+                return False
+            return self._put(connection, key, record.frame, record.expires_at, standing, totals, now)
+
+    def increment(
+        self, connection: sqlite3.Connection, record: Record, delta: int
+    ) -> int | TypeError | OverflowError:
+        """Raise a counter; return its value, or the error that says why not."""
+        key = record.key.encode()
+        with self._writing(connection) as (totals, now):
+            standing = self._standing(connection, key, now)
+            frame, expires, total = record.frame, record.expires_at, delta
+            if standing is not None and standing.frame is not None:
+                try:
+                    head = unpack(key, standing.frame)
+                    if not head.flags & TOMBSTONE:
+                        if not head.flags & COUNTER:
+                            return TypeError("what stands under the key is no counter")
+                        total = int(standing.frame[head.payload :]) + delta
+                        if not -(2**63) <= total < 2**63:
+                            return OverflowError("the sum does not fit 64 bits")
+                        frame = standing.frame[: head.payload] + b"%d" % total
+                        (expires,) = connection.execute(sql.EXPIRES, (standing.id,)).fetchone()
+                except (Undecodable, ValueError):
+                    return TypeError("what stands under the key is no counter")
+                # Above what stood, so that a swap by somebody who read before the increment fails.
+                frame = restamped(frame, min(max(stamp_of(standing.frame) + 1, record.stamp), _HIGHEST))
+            self._put(connection, key, frame, expires, standing, totals, now)
+            return total
+
+
+def _checksum(key: bytes, expires: int, frame: bytes) -> int:
+    return crc32(frame, crc32(key, crc32(expires.to_bytes(8))))
+
+
+def _sound(key: object, expires: object, checksum: object, frame: object) -> bool:
+    # A damaged row may hold anything: SQLite's types belong to the value, not to the column.
+    return (
+        isinstance(key, bytes)
+        and isinstance(expires, int)
+        and isinstance(frame, bytes)
+        and 0 <= expires < 2**63
+        and checksum == _checksum(key, expires, frame)
+    )

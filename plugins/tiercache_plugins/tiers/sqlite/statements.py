@@ -1,0 +1,126 @@
+"""The schema, and every statement that is prepared once and bound afterwards.
+
+The frame stands last, so that its overflow pages are not touched by a look at the columns before it. The
+table has ordinary row ids: a table clustered by key would drag frames through every comparison of keys.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from zlib import crc32
+
+if TYPE_CHECKING:
+    from tiercache import Order
+
+APPLICATION: Final = 0x74436C31
+"""`PRAGMA application_id`: tells our databases from anybody's."""
+VERSION: Final = 1
+"""`PRAGMA user_version`: of the schema."""
+PAGE: Final = 8192
+"""Bytes of a page: 100 KiB frames are written a quarter faster than with 4 KiB, single small ones not much
+slower, which they are with 16 KiB."""
+UPKEEP: Final = 160
+"""Bytes that a row takes beside key (twice: in the table and in its index) and frame."""
+CHUNK: Final = 100
+"""Rows that one step of eviction or expiry takes."""
+
+# Before the first table: auto_vacuum can't be changed afterwards without rewriting the file.
+LAYOUT: Final = (f"PRAGMA page_size = {PAGE}", "PRAGMA auto_vacuum = INCREMENTAL")
+
+CONDUCT: Final = (
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA mmap_size = 0",
+    "PRAGMA wal_autocheckpoint = 0",
+    "PRAGMA cache_size = -8192",
+    "PRAGMA temp_store = MEMORY",
+)
+
+SCHEMA: Final = (
+    """
+    CREATE TABLE entries (
+        id INTEGER PRIMARY KEY,
+        key BLOB NOT NULL UNIQUE,
+        expires INTEGER NOT NULL,
+        created INTEGER NOT NULL,
+        last_read INTEGER NOT NULL,
+        reads INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        frame BLOB NOT NULL
+    )
+    """,
+    "CREATE INDEX expiry ON entries (expires) WHERE expires < 9223372036854775807",
+    "CREATE TABLE totals (id INTEGER PRIMARY KEY CHECK (id = 1), entries INTEGER, bytes INTEGER)",
+    "INSERT INTO totals VALUES (1, 0, 0)",
+    f"PRAGMA application_id = {APPLICATION}",
+    f"PRAGMA user_version = {VERSION}",
+)
+
+PROBES: Final = (
+    "SELECT id, key, expires, created, last_read, reads, size, checksum, frame FROM entries LIMIT 1",
+    "SELECT entries, bytes FROM totals WHERE id = 1",
+)
+"""What a database of ours must answer."""
+
+_READ = "SELECT key, id, expires, checksum, frame FROM entries WHERE key"
+LISTS: Final = (1, 4, 16, 64, 256)
+"""Lengths of IN lists: few, so that all stay prepared. A list is filled up with its last key."""
+READ: Final = {
+    length: f"{_READ} = ?" if length == 1 else f"{_READ} IN ({', '.join('?' * length)})" for length in LISTS
+}
+
+STANDING: Final = "SELECT id, expires, checksum, size, frame FROM entries WHERE key = ?"
+INSERT: Final = """
+    INSERT INTO entries (key, expires, created, last_read, reads, size, checksum, frame)
+    VALUES (?, ?, ?, ?, 0, ?, ?, ?)
+"""
+REWRITE: Final = (
+    "UPDATE entries SET expires = ?, last_read = ?, size = ?, checksum = ?, frame = ? WHERE id = ?"
+)
+EXPIRES: Final = "SELECT expires FROM entries WHERE id = ?"
+DELETE: Final = "DELETE FROM entries WHERE key = ? RETURNING expires, size"
+DROP: Final = "DELETE FROM entries WHERE id = ?"
+DROP_DAMAGED: Final = "DELETE FROM entries WHERE id = ? AND checksum = ? RETURNING size"
+NOTE: Final = "UPDATE entries SET reads = reads + ?, last_read = max(last_read, ?) WHERE id = ?"
+
+EXPIRE: Final = f"""
+    DELETE FROM entries WHERE id IN (
+        SELECT id FROM entries WHERE expires < 9223372036854775807 AND expires <= ?
+        ORDER BY expires LIMIT {CHUNK}
+    ) RETURNING size
+"""  # noqa: S608 - a constant
+SCAN: Final = """
+    SELECT key FROM entries WHERE key >= ? AND key < ? AND expires > ? ORDER BY key LIMIT 500
+"""
+WIPE: Final = """
+    DELETE FROM entries WHERE id IN (
+        SELECT id FROM entries WHERE key >= ? AND key < ? LIMIT 500
+    ) RETURNING size
+"""
+
+TOTALS: Final = "SELECT entries, bytes FROM totals WHERE id = 1"
+RECOUNT: Final = "SELECT count(*), coalesce(sum(size), 0) FROM entries"
+SET_TOTALS: Final = "UPDATE totals SET entries = ?, bytes = ? WHERE id = 1"
+TABLES: Final = "SELECT count(*) FROM sqlite_master"
+ORDERS: Final = "SELECT name FROM sqlite_master WHERE type = 'index' AND name GLOB 'order_*'"
+
+
+class Sequel:
+    """The statements of one policy's order. Its terms are code of the policy, never input."""
+
+    __slots__ = ("chance", "first", "index", "name", "watches")
+
+    def __init__(self, order: Order) -> None:
+        terms = ", ".join(order.by)
+        self.name = f"order_{crc32(terms.encode()):08x}"
+        """Of the index, which is made anew where the policy changes."""
+        self.index = f"CREATE INDEX {self.name} ON entries ({terms})"
+        self.first = (
+            f"SELECT id, size, {f'({order.spared})' if order.spared else '0'} FROM entries "  # noqa: S608
+            f"ORDER BY {terms} LIMIT {CHUNK}"
+        )
+        """The first to go, and whether each is spared."""
+        self.chance = f"UPDATE entries SET {order.chance} WHERE id = :id" if order.chance else ""  # noqa: S608
+        said = f"{terms} {order.spared} {order.chance}"
+        self.watches = "reads" in said or "last_read" in said
+        """Whether the order depends on reads; otherwise nobody notes them."""

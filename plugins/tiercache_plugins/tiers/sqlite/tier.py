@@ -1,0 +1,117 @@
+"""The tier: what the kernel calls."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from tiercache import Clock, Order, Record, TierError
+from tiercache_plugins.tiers.sqlite.database import Database
+from tiercache_plugins.tiers.sqlite.place import Place
+from tiercache_plugins.tiers.sqlite.rows import Rows
+
+log = logging.getLogger("tiercache.tier")
+
+_MANY: Final = 1024
+"""Reads that are noted without waiting for a write."""
+_LONG: Final = 5.0
+"""Seconds after which they are, however few."""
+
+
+class SqliteTier:
+    """A far tier in one SQLite file (a `tiercache.FarTier` that scans, wipes, swaps, counts and measures)."""
+
+    def __init__(self, path: Path, clock: Clock, order: Order, *, max_bytes: int, patience: float) -> None:
+        place = Place(path, patience)
+        self._clock = clock
+        self._rows = Rows(place, clock, order, max_bytes)
+        self._database = Database(place, clock, self._rows)
+        self._noting: asyncio.Task[None] | None = None
+        self._noted_at = 0.0
+
+    async def open(self) -> None:
+        """Open the file, made where it is missing. Raises TierRefused for one that is not a cache's."""
+        await self._database.open()
+        self._noted_at = self._clock.monotonic()
+
+    async def close(self) -> None:
+        """Note what waits, empty the log and close. Ends within a few seconds, whatever is under way."""
+        if self._noting is not None:
+            self._noting.cancel()
+        await self._database.close()
+
+    async def read(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        """Return the frame of each key."""
+        frames = await self._database.read(self._rows.read, keys) if keys else []
+        if self._rows.waiting and self._noting is None:
+            now = self._clock.monotonic()
+            if self._rows.waiting >= _MANY or now - self._noted_at > _LONG:
+                self._noted_at = now
+                self._noting = asyncio.ensure_future(self._note())
+        return frames
+
+    async def _note(self) -> None:
+        try:
+            await self._database.write(self._rows.note)
+        except TierError as error:
+            self._database.errors += 1
+            log.debug("reads were not noted: %s", error)
+        finally:
+            self._noting = None
+
+    async def write(self, records: Sequence[Record]) -> Sequence[int]:
+        """Store *records* in one transaction."""
+        return await self._database.write(self._rows.write, records) if records else []
+
+    async def delete(self, keys: Sequence[str]) -> Sequence[bool]:
+        """Drop *keys* in one transaction."""
+        return await self._database.write(self._rows.delete, keys) if keys else []
+
+    async def scan(self, prefix: str) -> AsyncIterator[Sequence[str]]:
+        """Yield the keys that begin with *prefix*, in their order."""
+        low, high = _range(prefix)
+        start: bytes | None = low
+        while start is not None:
+            keys, start = await self._database.read(self._rows.page, start, high)
+            if keys:
+                yield keys
+
+    async def wipe(self, prefix: str) -> None:
+        """Drop every key that begins with *prefix*, in chunks between which others get their turn."""
+        low, high = _range(prefix)
+        while await self._database.write(self._rows.wipe, low, high):
+            pass
+
+    async def swap(self, record: Record, expected: int | None) -> bool:
+        """Store *record* where the stamp is *expected*."""
+        return await self._database.write(self._rows.swap, record, expected)
+
+    async def increment(self, record: Record, delta: int) -> int:
+        """Add *delta* to a counter."""
+        result = await self._database.write(self._rows.increment, record, delta)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def stats(self) -> Mapping[str, int]:
+        """Return rows and bytes as of the last write here, and what happened since the tier was opened."""
+        counts = self._rows.counts
+        return {
+            "entries": counts.entries,
+            "bytes": counts.bytes,
+            "evicted": counts.evicted,
+            "expired": counts.expired,
+            "corrupt": counts.corrupt,
+            "recovered": self._database.recovered,
+            "internal_errors": self._database.errors,
+        }
+
+
+def _range(prefix: str) -> tuple[bytes, bytes]:
+    """Return the first key that may begin with *prefix*, and one above all that do."""
+    low = prefix.encode()
+    # No byte of UTF-8 is 0xff.
+    return low, low[:-1] + bytes((low[-1] + 1,)) if low else b"\xff"
