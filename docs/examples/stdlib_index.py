@@ -130,15 +130,15 @@ class Pass:
             self.name,
             f"{self.requests:,}",
             f"{self.requests / self.seconds:,.0f}",
-            f"{ordered[len(ordered) // 2] * 1000:.3f}",
-            f"{ordered[int(len(ordered) * 0.99)] * 1000:.3f}",
+            f"{ordered[len(ordered) // 2] * 1000:.3g}",
+            f"{ordered[int(len(ordered) * 0.99)] * 1000:.3g}",
         ]
         if self.before is None or self.after is None:
             return [*cells, *("-" for _ in tiers), f"{self.requests:,}", "-"]
         before, after = self.before, self.after
         loads = sum(r.loads for r in after.routes.values()) - sum(r.loads for r in before.routes.values())
         hits = [after.tiers[tier].hits - before.tiers[tier].hits for tier in tiers]
-        return [*cells, *(f"{n:,}" for n in hits), f"{loads:,}", f"{(self.requests - loads) * each:,.1f} s"]
+        return [*cells, *(f"{n:,}" for n in hits), f"{loads:,}", f"{(self.requests - loads) * each:,.0f} s"]
 
 
 async def timed(
@@ -188,8 +188,8 @@ async def job(options: argparse.Namespace, console: Console) -> None:
         async def uncached(number: int) -> Any:
             return index(paths[number])
 
-        seconds, latencies = await timed("without cache", asked[:UNCACHED], 1, uncached, progress)
-        passes.append(Pass("without cache", len(latencies), seconds, latencies))
+        seconds, latencies = await timed("no cache", asked[:UNCACHED], 1, uncached, progress)
+        passes.append(Pass("no cache", len(latencies), seconds, latencies))
         each = seconds / len(latencies)
         async with opened(options.redis) as cache:
             if options.fresh:
@@ -204,23 +204,15 @@ async def job(options: argparse.Namespace, console: Console) -> None:
                 passes.append(Pass(name, len(asked), seconds, latencies, before, cache.stats()))
             tiers = list(cache.stats().tiers)
     table = Table(
-        title=f"{len(paths):,} modules of Python {sys.version.split()[0]}, {options.tasks} tasks at once"
+        title=f"{len(paths):,} modules of Python {sys.version.split()[0]}, {options.tasks} tasks at once",
+        caption="hits by tier; saved: seconds of loading that were not spent",
     )
-    for heading in (
-        "",
-        "requests",
-        "requests/s",
-        "p50 ms",
-        "p99 ms",
-        *(f"{tier} hits" for tier in tiers),
-        "loads",
-        "saved",
-    ):
-        table.add_column(heading, justify="left" if not heading else "right")
+    for heading in ("", "requests", "per s", "p50 ms", "p99 ms", *tiers, "loads", "saved"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for one in passes:
-        table.add_row(*one.row([*tiers], each))
+        table.add_row(*one.row(tiers, each))
     console.print(table)
-    first = passes[1].row([*tiers], each)[-2]
+    first = passes[1].row(tiers, each)[-2]
     console.print(
         f"The first pass loaded {first} modules"
         + (

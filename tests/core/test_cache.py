@@ -78,7 +78,8 @@ def test_what_is_no_key_is_a_clear_error_everywhere(key):
     async def scenario(cache):
         for act in (
             lambda: cache.get(key), lambda: cache.set(key, 1), lambda: cache.delete(key),
-            lambda: cache.exists(key), lambda: cache.get_or_set(key, lambda: 1), lambda: cache.add(key, 1), lambda: cache.increment(key),
+            lambda: cache.exists(key), lambda: cache.get_or_set(key, lambda: 1),
+            lambda: cache.add(key, 1), lambda: cache.increment(key),
             lambda: cache.touch(key, ttl=1), lambda: cache.ttl(key),
         ):  # fmt: skip
             with pytest.raises((InvalidKey, TypeError)):
