@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -130,15 +131,15 @@ class Pass:
             self.name,
             f"{self.requests:,}",
             f"{self.requests / self.seconds:,.0f}",
-            f"{ordered[len(ordered) // 2] * 1000:.3g}",
-            f"{ordered[int(len(ordered) * 0.99)] * 1000:.3g}",
+            f"{ordered[len(ordered) // 2] * 1000:.2g}",
+            f"{ordered[int(len(ordered) * 0.99)] * 1000:.2g}",
         ]
         if self.before is None or self.after is None:
             return [*cells, *("-" for _ in tiers), f"{self.requests:,}", "-"]
         before, after = self.before, self.after
         loads = sum(r.loads for r in after.routes.values()) - sum(r.loads for r in before.routes.values())
         hits = [after.tiers[tier].hits - before.tiers[tier].hits for tier in tiers]
-        return [*cells, *(f"{n:,}" for n in hits), f"{loads:,}", f"{(self.requests - loads) * each:,.0f} s"]
+        return [*cells, *(f"{n:,}" for n in hits), f"{loads:,}", f"{(self.requests - loads) * each:,.1f} s"]
 
 
 async def timed(
@@ -205,6 +206,8 @@ async def job(options: argparse.Namespace, console: Console) -> None:
             tiers = list(cache.stats().tiers)
     table = Table(
         title=f"{len(paths):,} modules of Python {sys.version.split()[0]}, {options.tasks} tasks at once",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
         caption="hits by tier; saved: seconds of loading that were not spent",
     )
     for heading in ("", "requests", "per s", "p50 ms", "p99 ms", *tiers, "loads", "saved"):
