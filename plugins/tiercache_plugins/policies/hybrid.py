@@ -26,8 +26,11 @@ MAIN: Final = 2
 SCANS: Final = 32
 """Entries that may be spared for each that goes: what bounds one call where everything was read."""
 COUNT_CAP: Final = 3
+GHOSTS_MORE: Final = 1024
+"""Slots beyond two for each ghost: small tables, where one ghost lost to another weighs most, get more."""
 FINGERPRINT: Final = 0xFFFFFFFF
-LAST_SEQUENCE: Final = 2**31 - 1
+LAST_SEQUENCE: Final = 2**30
+"""Victims after which the ghosts are forgotten, long before their numbers outgrow the array."""
 
 
 class HybridConfig(PolicyConfig):
@@ -86,9 +89,16 @@ class HybridPolicy:
         self._batch = min(max(held // 256, 1), 32)
         self._target = min(max(self._target, 1.0, 0.01 * held), 0.95 * held)
 
+    def _refit(self, held: int) -> None:
+        """Take *held* as the capacity from now on; see that the ghosts have room."""
+        self._warm = False
+        self._fit(max(held, 1))
+        if self._small_window + self._main_window > self._ghosts:
+            self._haunt()
+
     def _haunt(self) -> None:
         """Make a table of ghosts for the present capacity."""
-        self._ghosts = _prime(2 * (self._small_window + self._main_window))
+        self._ghosts = _prime(2 * (self._small_window + self._main_window) + GHOSTS_MORE)
         self._marks = array("I", bytes(4 * self._ghosts))
         self._sequences = array("i", bytes(4 * self._ghosts))
         self._small_age = self._main_age = 1
@@ -99,9 +109,9 @@ class HybridPolicy:
             if self._in_small >= 0.05 * (self._in_small + self._in_main) + 1:
                 self._overflow()
         else:
-            mark = hash(entry.key)
+            mark = hash(entry.key) & FINGERPRINT
             slot = mark % self._ghosts
-            if self._marks[slot] == mark & FINGERPRINT and self._recall(slot):
+            if self._marks[slot] == mark and self._recall(slot):
                 entry.place = MAIN
                 self._main.append(entry)
                 self._in_main += 1
@@ -161,16 +171,11 @@ class HybridPolicy:
         """
         in_small, in_main = self._in_small, self._in_main
         held = in_small + in_main
-        if self._warm or held != self._held:
-            self._fit(max(held, 1))
-            self._warm = False
-        if (
-            self._small_window + self._main_window > self._ghosts
-            or max(self._small_age, self._main_age) >= LAST_SEQUENCE - held
-        ):
-            self._haunt()
+        if held != self._held or self._warm:
+            self._refit(held)
         nursery, small, main = self._nursery, self._small, self._main
         marks, sequences, ghosts = self._marks, self._sequences, self._ghosts
+        small_age, main_age = self._small_age, self._main_age
         target = self._target
         count = max(count, self._batch)
         budget = SCANS * count
@@ -179,13 +184,14 @@ class HybridPolicy:
             if in_small >= target or not in_main:
                 # Reads right after a write come in bursts and mean little: a count begins when an entry
                 # leaves the nursery. Four a step keep up, and bound the step.
-                moves = 4
-                while moves and len(nursery) > in_small // 4:
+                moves, quarter = 4, in_small >> 2
+                while len(nursery) > quarter and moves:
                     moves -= 1
                     entry = nursery.popleft()
                     if entry.place:
-                        entry.terms.hits += entry.hits
-                        entry.hits = 0
+                        if entry.hits:
+                            entry.terms.hits += entry.hits
+                            entry.hits = 0
                         small.append(entry)
                 entry = small.popleft() if small else nursery.popleft()
                 if not entry.place:
@@ -199,8 +205,7 @@ class HybridPolicy:
                     main.append(entry)
                     in_main += 1
                     continue
-                self._small_age += 1
-                sequence = self._small_age
+                sequence = small_age = small_age + 1
             else:
                 entry = main.popleft()
                 if not entry.place:
@@ -213,17 +218,21 @@ class HybridPolicy:
                     main.append(entry)
                     continue
                 in_main -= 1
-                self._main_age += 1
-                sequence = -self._main_age
-            mark = hash(entry.key)
+                main_age += 1
+                sequence = -main_age
+            mark = hash(entry.key) & FINGERPRINT
             slot = mark % ghosts
-            marks[slot] = mark & FINGERPRINT
+            marks[slot] = mark
             sequences[slot] = sequence
             entry.place = 0
             chosen.append(entry)
             count -= 1
-            weight -= entry.weight
+            if weight:
+                weight -= entry.weight
         self._in_small, self._in_main = in_small, in_main
+        self._small_age, self._main_age = small_age, main_age
+        if self._small_age > LAST_SEQUENCE or self._main_age > LAST_SEQUENCE:
+            self._haunt()
         return chosen
 
 

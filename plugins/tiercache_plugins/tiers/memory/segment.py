@@ -9,6 +9,7 @@ from typing import Final
 from tiercache import Entry, Policy
 
 NO_TAGS: Final[tuple[str, ...]] = ()
+DROPPED: Final = -math.inf
 
 
 class Segment:
@@ -47,13 +48,16 @@ class Segment:
         else:
             del self.tags[key]
 
-    def drop(self, entry: Entry) -> None:
-        """Take *entry*, which the policy has let go, out of the dictionary."""
-        # First, so that whoever holds the entry sees a miss from now on.
-        entry.fresh_until = -math.inf
-        del self.entries[entry.key]
-        # Next to each other: between them no reader can raise the count, so no hit is lost.
-        entry.terms.hits += entry.hits
-        entry.hits = 0
-        if self.tags and entry.key in self.tags:
-            self.tag(entry.key, NO_TAGS)
+    def drop(self, gone: list[Entry]) -> None:
+        """Take the entries *gone*, which the policy has let go, out of the dictionary."""
+        entries, tags = self.entries, self.tags
+        for entry in gone:
+            # First, so that whoever holds the entry sees a miss from now on.
+            entry.fresh_until = DROPPED
+            del entries[entry.key]
+            if entry.hits:
+                # Next to each other: between them no reader can raise the count, so no hit is lost.
+                entry.terms.hits += entry.hits
+                entry.hits = 0
+            if tags and entry.key in tags:
+                self.tag(entry.key, NO_TAGS)

@@ -28,7 +28,7 @@ class MemoryTier:
     """
 
     __slots__ = (
-        "_build", "_bytes", "_capacity", "_evicted", "_expired", "_held", "_lock", "_mask", "_max_bytes",
+        "_build", "_bytes", "_capacity", "_evicted", "_expired", "_free", "_lock", "_mask", "_max_bytes",
         "_max_entries", "_parts", "_refused", "_retired", "_sweep", "_touches", "entries", "max_ttl",
         "segments", "touch",
     )  # fmt: skip
@@ -58,7 +58,8 @@ class MemoryTier:
     def _begin(self) -> None:
         parts = tuple(Segment(self._build(self._capacity)) for _ in range(self._mask + 1))
         self._parts = parts
-        self._held = self._bytes = 0
+        self._free = self._max_entries
+        self._bytes = 0
         self._sweep = Sweep(parts)
         self._touches = tuple(touch for part in parts if (touch := part.policy.touch) is not None)
         if self._mask:
@@ -85,29 +86,44 @@ class MemoryTier:
         An entry that was dropped must not be put again.
         """
         key = entry.key
-        entry.weight = 0 if self._max_bytes is None else weigh(key, entry.value)
+        bounded = self._max_bytes is not None
+        if bounded:
+            entry.weight = weigh(key, entry.value)
+        # Kept until the lock is released.
         gone: list[Entry] = []
         with self._lock:
-            at = hash(key) & self._mask
+            at = hash(key) & mask if (mask := self._mask) else 0
             part = self._parts[at]
-            resident = part.entries.get(key)
-            if resident is not None and self._renew(at, resident, entry, tags, gone):
-                return resident
-            if not self._fits(1, entry.weight) and not self._make_room(at, 1, entry.weight, gone):
-                self._refused += 1
-                return entry
-            part.entries[key] = entry
+            entries = part.entries
+            if key in entries:
+                resident = entries[key]
+                replaced = resident.value  # noqa: F841 - likewise
+                if self._renew(at, resident, entry, tags, gone):
+                    return resident
+            if bounded:
+                if not self._fits(1, entry.weight) and not self._make_room(at, 1, entry.weight, gone):
+                    self._refused += 1
+                    return entry
+                self._bytes += entry.weight
+            elif self._free < 1:
+                # What `_make_room` does, without its generality: this is the way of most writes.
+                if gone := part.victims(1, 0):
+                    part.drop(gone)
+                    freed = len(gone)
+                    self._free += freed
+                    self._evicted += freed
+                elif not self._make_room(at, 1, 0, gone):
+                    self._refused += 1
+                    return entry
+            entries[key] = entry
             part.added(entry)
-            self._held += 1
-            self._bytes += entry.weight
+            self._free -= 1
             if tags:
                 part.tag(key, tags)
         return entry
 
     def _fits(self, count: int, weight: int) -> bool:
-        return self._held + count <= self._max_entries and (
-            self._max_bytes is None or self._bytes + weight <= self._max_bytes
-        )
+        return self._free >= count and (self._max_bytes is None or self._bytes + weight <= self._max_bytes)
 
     def _renew(self, at: int, resident: Entry, entry: Entry, tags: Sequence[str], gone: list[Entry]) -> bool:
         """Update *resident* with *entry* where that is newer; return whether *resident* stands."""
@@ -119,7 +135,7 @@ class MemoryTier:
             gone.append(resident)
             if entry.weight > (self._max_bytes or 0):
                 part.removed(resident)
-                self._drop(part, resident)
+                self._drop(part, [resident])
                 return False
             self._make_room(at, 0, growth, gone)
             if part.entries.get(entry.key) is not resident:
@@ -153,21 +169,19 @@ class MemoryTier:
             giving = self._parts[(at + turn) & self._mask]
             if not giving.entries:
                 continue
-            over = max(self._held + count - self._max_entries, 0)
-            heavy = max(self._bytes + weight - limit, 0)
-            victims = giving.victims(over, heavy)
-            for victim in victims:
-                self._drop(giving, victim)
+            victims = giving.victims(max(count - self._free, 0), max(self._bytes + weight - limit, 0))
+            self._drop(giving, victims)
             self._evicted += len(victims)
             gone += victims
             if self._fits(count, weight):
                 return True
         return False
 
-    def _drop(self, part: Segment, entry: Entry) -> None:
-        part.drop(entry)
-        self._held -= 1
-        self._bytes -= entry.weight
+    def _drop(self, part: Segment, entries: list[Entry]) -> None:
+        part.drop(entries)
+        self._free += len(entries)
+        if self._max_bytes is not None:
+            self._bytes -= sum([entry.weight for entry in entries])
 
     def remove(self, key: str) -> bool:
         """Drop *key*; return whether it was there."""
@@ -177,7 +191,7 @@ class MemoryTier:
             if entry is None:
                 return False
             part.removed(entry)
-            self._drop(part, entry)
+            self._drop(part, [entry])
         return True
 
     def keys(self) -> Iterator[str]:
@@ -228,8 +242,7 @@ class MemoryTier:
             gone = part.victims(BATCH, 0)
             if not gone:
                 gone = list(islice(part.entries.values(), BATCH))
-            for entry in gone:
-                part.drop(entry)
+            part.drop(gone)
             if not part.entries:
                 self._retired.pop()
         return gone
@@ -241,7 +254,7 @@ class MemoryTier:
             part, dead = sweep.step(now)
             for entry in dead:
                 part.removed(entry)
-                self._drop(part, entry)
+            self._drop(part, dead)
             self._expired += len(dead)
         return dead
 
@@ -261,7 +274,7 @@ class MemoryTier:
         for part in (*self._parts, *self._retired):
             hits += sum([entry.hits for entry in list(part.entries.values())])
         return {
-            "entries": self._held,
+            "entries": self._max_entries - self._free,
             "bytes": self._bytes,
             "evicted": self._evicted,
             "expired": self._expired,
