@@ -208,7 +208,7 @@ async def job(options: argparse.Namespace, console: Console) -> None:
         title=f"{len(paths):,} modules of Python {sys.version.split()[0]}, {options.tasks} tasks at once",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        caption="hits by tier; saved: seconds of loading that were not spent",
+        caption="hits by tier (who joins a read or load under way counts with none); saved: loading not done",
     )
     for heading in ("", "requests", "per s", "p50 ms", "p99 ms", *tiers, "loads", "saved"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)

@@ -164,4 +164,5 @@ def build(plan: Plan, clock: Clock) -> House:
         globs=[(pattern, route.name) for route in plan.routes.values() for pattern in route.keys],
         nears=nears,
         fars=fars,
+        metrics=plan.telemetry.metrics,
     )

@@ -9,6 +9,7 @@ from typing import Final
 
 from tiercache.clock import Clock
 from tiercache.contracts import NearTier
+from tiercache.engine import telemetry
 from tiercache.engine.far import Far
 from tiercache.engine.pipeline import Route
 from tiercache.engine.stats import RouteStats, Stats, TierStats
@@ -32,7 +33,7 @@ REST: Final = 0.5
 class House:
     """The live stages of one cache, wired."""
 
-    __slots__ = ("_globs", "clock", "default", "fars", "namespace", "nears", "routes")
+    __slots__ = ("__weakref__", "_globs", "clock", "default", "fars", "namespace", "nears", "routes")
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class House:
         globs: Sequence[tuple[str, str]],
         nears: Mapping[str, NearTier],
         fars: Mapping[str, Far],
+        metrics: bool = False,
     ) -> None:
         self.namespace = namespace
         self.clock = clock
@@ -51,10 +53,11 @@ class House:
         self.default = self.routes[default]
         self.nears = dict(nears)
         self.fars = dict(fars)
-        # One expression for all globs: a group a glob, in the order of the document.
         self._globs = tuple((glob(pattern).fullmatch, self.routes[name]) for pattern, name in globs)
         for route in self.routes.values():
             route.know(list(self.routes.values()), list(self.nears.values()), list(self.fars.values()))
+        if metrics:
+            telemetry.observe(self.stats, namespace)
 
     def way(self, key: str, name: str | None = None) -> Route:
         """Return the route that *key* travels on: the named one, else the first whose globs match.

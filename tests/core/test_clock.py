@@ -1,0 +1,131 @@
+"""Stamps order what happens; the coarse clock is never late for long, and never stuck."""
+
+import gc
+import os
+import threading
+import time
+import weakref
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tiercache import Clock
+from tiercache.clock import Ticker
+from tiercache.testing import FakeClock
+
+INF = float("inf")
+
+
+class Owner:
+    now = 0.0
+
+
+def until(condition, within=5.0):
+    end = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+@given(st.lists(st.one_of(st.floats(-1e6, 1e6), st.integers(0, 2**52)), max_size=50))
+def test_a_later_stamp_is_greater_whatever_the_clock_does_and_whatever_was_seen(steps):
+    source = FakeClock()
+    clock = Clock(source)
+    last = clock.stamp()
+    for step in steps:
+        if isinstance(step, float):
+            source.advance(step)
+        else:
+            clock.observe(step)
+        stamp = clock.stamp()
+        assert stamp > last
+        last = stamp
+
+
+def test_stamps_from_many_threads_are_all_different():
+    clock = Clock()
+    stamps = []
+    threads = [
+        threading.Thread(target=lambda: stamps.extend([clock.stamp() for _ in range(2000)])) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(stamps)) == 8000
+
+
+def test_a_stamp_that_was_seen_raises_the_clock():
+    clock = Clock(FakeClock())
+    ahead = clock.micros() + 3_600_000_000
+    clock.observe(ahead)
+    assert clock.stamp() == ahead + 1
+
+
+def test_a_stamp_from_a_far_future_is_passed_over():
+    clock = Clock(FakeClock())
+    clock.observe(2**62)
+    assert clock.stamp() < clock.micros() + 1_000_000
+
+
+def test_the_coarse_clock_follows_the_real_one_and_parks():
+    owner = Owner()
+    clock = Clock()
+    ticker = Ticker(owner, clock)
+    assert owner.now == INF
+    ticker.wake()
+    assert owner.now <= clock.monotonic()
+    before = owner.now
+    until(lambda: owner.now > before)
+    until(lambda: owner.now == INF)
+    ticker.wake()
+    assert owner.now < INF
+    ticker.stop()
+    assert owner.now == INF
+    ticker.wake()
+    assert owner.now == INF
+
+
+def test_while_shut_no_hit_passes_and_nothing_reopens_it():
+    owner = Owner()
+    ticker = Ticker(owner, Clock())
+    ticker.wake()
+    ticker.shut()
+    for _ in range(20):
+        assert owner.now == INF
+        ticker.wake()
+        time.sleep(0.001)
+    ticker.open()
+    ticker.wake()
+    assert owner.now < INF
+    ticker.stop()
+
+
+def test_the_thread_ends_with_its_owner():
+    owner = Owner()
+    ticker = Ticker(owner, Clock())
+    ticker.wake()
+    thread = ticker._thread
+    gone = weakref.ref(ticker)
+    del owner, ticker
+    gc.collect()
+    until(lambda: not thread.is_alive())
+    assert gone() is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_starts_parked_and_can_wake():
+    owner = Owner()
+    ticker = Ticker(owner, Clock())
+    ticker.wake()
+    child = os.fork()
+    if child == 0:
+        parked = owner.now == INF
+        ticker.wake()
+        before = owner.now
+        time.sleep(0.1)
+        os._exit(0 if parked and before < owner.now else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    ticker.stop()
