@@ -10,7 +10,7 @@
    16  created_at   8   microseconds since the epoch, as all times here
    24  fresh_until  8   NEVER for no expiry
    32  stale_until  8
-   40  size         4   bytes of the payload before compression
+   40  size         4   bytes of the payload before compression; 0 for a counter, whose payload may grow
    44  checksum     4   CRC-32 of the key, bytes 8 to 43, names, tags, payload
    48  names, then tags (each two bytes of length, then UTF-8), then the payload
 
@@ -100,7 +100,9 @@ def pack(
         created_at, MAGIC, VERSION, flags, len(serializer), len(compressor), len(tags),
         created_at, fresh_until, stale_until, size, 0,
     )  # fmt: skip
-    checksum = _checksum(address, header, middle, payload, flags)
+    checksum = _checksum(address, header, middle)
+    if not flags & COUNTER:
+        checksum = crc32(payload, checksum)
     return b"".join((header[:44], checksum.to_bytes(4, "big"), middle, payload))
 
 
@@ -124,8 +126,8 @@ def unpack(address: bytes, frame: bytes) -> Head:
         end += 2 + int.from_bytes(frame[end : end + 2], "big")
     if end > len(frame):
         raise Undecodable("the frame ends inside its header")
-    header = frame[: HEADER.size]
-    if checksum != _checksum(address, header, frame[HEADER.size : end], frame[end:], flags):
+    covered = memoryview(frame)[HEADER.size : end if flags & COUNTER else None]
+    if checksum != _checksum(address, frame, covered):
         raise Undecodable("the checksum does not fit: damaged, or stored under another key")
     try:
         serializer = frame[HEADER.size : HEADER.size + serializer_length].decode("ascii")
@@ -147,6 +149,5 @@ def _tags(frame: bytes, start: int, count: int) -> tuple[str, ...]:
     return tuple(tags)
 
 
-def _checksum(address: bytes, header: bytes, middle: bytes, payload: bytes, flags: int) -> int:
-    checksum = crc32(middle, crc32(header[8:44], crc32(address)))
-    return checksum if flags & COUNTER else crc32(payload, checksum)
+def _checksum(address: bytes, header: bytes, covered: bytes | memoryview) -> int:
+    return crc32(covered, crc32(header[8:44], crc32(address)))

@@ -50,7 +50,7 @@ class MsgpackConfig(SerializerConfig):
         """Return the serializer. Raises ValueError for a type that can't be imported or taken."""
         del context
         # Not above: the driver is imported only where a stage needs it.
-        from tiercache_plugins.serializers.msgpack.serializer import MsgpackSerializer  # noqa: PLC0415
+        from tiercache_plugins.serializers.msgpack.serializer import MsgpackSerializer
 
         return MsgpackSerializer([form_of(name) for name in self.types])
 

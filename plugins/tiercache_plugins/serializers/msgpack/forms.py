@@ -95,7 +95,7 @@ class DataclassForm:
         """Return a new instance with the fields of *state*."""
         if type(state) is not dict or len(state) != len(self._fields):
             raise Undecodable(f"the fields of {self.name} have changed since")
-        value = object.__new__(self.cls)
+        value: Any = object.__new__(self.cls)
         for name in self._fields:
             if name not in state:
                 raise Undecodable(f"the fields of {self.name} have changed since")

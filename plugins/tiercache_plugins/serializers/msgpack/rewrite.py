@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Never
 
 from ormsgpack import Ext
 
@@ -19,24 +20,25 @@ _ACCEPTED: Final = (
     "None, bool, int, float, str, bytes, bytearray, list, tuple, dict, set, frozenset, datetime, date, time, "
     'timedelta, Decimal, UUID, and the types named by the option "types"'
 )
-_GROUPS: Final = {tuple: TUPLE, set: SET, frozenset: FROZENSET}
+_LONGEST: Final = 200
+_GROUPS: Final[Mapping[type, int | None]] = {list: None, tuple: TUPLE, set: SET, frozenset: FROZENSET}
 _PLAIN: Final = frozenset({type(None), bool, float, bytes})
-_PLAIN_KEYS: Final = frozenset({type(None), bool, float, bytes, str, int})
 
 
-class _Step(NamedTuple):
-    """One step from the value to one of its parts."""
+class _Refusal(Exception):
+    """On its way up it collects the steps from the refused part to the value, so that values that are taken
+    pay nothing for them.
+    """
 
-    above: _Step | None
-    label: str
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        self.steps: list[str] = []
 
     def __str__(self) -> str:
-        labels: list[str] = []
-        step: _Step | None = self
-        while step is not None:
-            labels.append(step.label)
-            step = step.above
-        return "".join(reversed(labels))
+        place = f"value{''.join(reversed(self.steps))}"
+        if len(place) > _LONGEST:
+            place = f"{place[: _LONGEST - 80]}…{place[-60:]}"
+        return f"{place}: {self.reason}"
 
 
 class Rewriter:
@@ -48,73 +50,110 @@ class Rewriter:
 
     def rewrite(self, value: Any) -> Any:
         """Return *value* rewritten. Raises Unserializable, naming the part that can't be brought back."""
-        return self._any(value, _Step(None, "value"), [])
+        try:
+            return self._part(value, [])
+        except _Refusal as refusal:
+            raise Unserializable(str(refusal)) from refusal.__cause__
 
-    def _any(self, node: Any, step: _Step, above: list[int]) -> Any:
+    def _part(self, node: Any, above: list[int]) -> Any:
         kind = type(node)
-        if kind in _PLAIN or (kind is int and -(2**63) <= node < 2**64) or (kind is str and _is_text(node)):
+        if (
+            (kind is str and _is_text(node))
+            or kind in _PLAIN
+            or (kind is int and -(2**63) <= node < 2**64)
+        ):  # fmt: skip
             return node
         if kind in WRITERS:
             tag, write = WRITERS[kind]
             try:
                 return Ext(tag, write(node))
             except Unserializable as error:
-                raise Unserializable(f"{step}: {error}") from error
+                raise _Refusal(str(error)) from error
         if id(node) in above:
-            raise Unserializable(f"{step}: contains itself")
+            raise _Refusal("contains itself")
         if len(above) >= DEEPEST:
-            raise Unserializable(f"{_shortened(str(step))}: nested deeper than {DEEPEST} levels")
+            raise _Refusal(f"nested deeper than {DEEPEST} levels")
         above.append(id(node))
-        try:
-            return self._parts(node, kind, step, above)
-        finally:
-            above.pop()
-
-    def _parts(self, node: Any, kind: type, step: _Step, above: list[int]) -> Any:
-        if kind is list:
-            return [*self._items(node, step, above)]
-        if kind is tuple:
-            return [self._marks[TUPLE], *self._items(node, step, above)]
         if kind is dict:
-            return self._dict(node, step, above)
-        if kind in _GROUPS:
-            inside = _Step(step, "{…}")
-            return [self._marks[_GROUPS[kind]], *(self._any(part, inside, above) for part in node)]
-        if kind in self._forms:
-            return self._registered(node, self._forms[kind], step, above)
-        raise Unserializable(
-            f"{step}: {kind.__module__}.{kind.__qualname__} can't be brought back; accepted are {_ACCEPTED}"
-        )
+            written = self._dict(node, above)
+        elif kind in _GROUPS:
+            written = self._group(node, kind, above)
+        elif kind in self._forms:
+            written = self._registered(node, self._forms[kind], above)
+        else:
+            where = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+            raise _Refusal(f"{where}{kind.__qualname__} can't be brought back; accepted are {_ACCEPTED}")
+        above.pop()
+        return written
 
-    def _items(self, node: Any, step: _Step, above: list[int]) -> Iterator[Any]:
-        for place, part in enumerate(node):
-            yield self._any(part, _Step(step, f"[{place}]"), above)
+    def _group(self, node: Iterable[Any], kind: type, above: list[int]) -> list[Any]:
+        tag = _GROUPS[kind]
+        written: list[Any] = [] if tag is None else [self._marks[tag]]
+        place = 0
+        try:
+            for part in node:
+                written.append(self._part(part, above))
+                place += 1
+        except _Refusal as refusal:
+            _step(refusal, f"[{place}]" if kind is list or kind is tuple else "{…}")
+        return written
 
-    def _dict(self, node: dict[Any, Any], step: _Step, above: list[int]) -> Any:
-        if all(_is_plain_key(key) for key in node):
-            return {key: self._any(part, _Step(step, f"[{key!r}]"), above) for key, part in node.items()}
-        pairs: list[Any] = [self._marks[MAP]]
-        for key, part in node.items():
-            label = _shortened(repr(key))
-            pairs.append(self._any(key, _Step(step, f"{{key {label}}}"), above))
-            pairs.append(self._any(part, _Step(step, f"[{label}]"), above))
+    def _dict(self, node: dict[Any, Any], above: list[int]) -> Any:
+        key: Any = None
+        try:
+            if all(map(_is_plain_key, node)):
+                fields = {}
+                for key, part in node.items():
+                    fields[key] = self._part(part, above)
+                return fields
+            pairs: list[Any] = [self._marks[MAP]]
+            for key, part in node.items():
+                pairs += (self._key(key, above), self._part(part, above))
+        except _Refusal as refusal:
+            _step(refusal, "" if refusal.steps[-1:] == [_KEYS] else f"[{_shown(key)}]")
         return pairs
 
-    def _registered(self, node: Any, form: Form, step: _Step, above: list[int]) -> Any:
+    def _key(self, key: Any, above: list[int]) -> Any:
+        try:
+            return self._part(key, above)
+        except _Refusal as refusal:
+            _step(refusal, _KEYS)
+
+    def _registered(self, node: Any, form: Form, above: list[int]) -> list[Any]:
         try:
             state = form.take_apart(node)
         except Unserializable as error:
-            raise Unserializable(f"{step}: {error}") from error
+            raise _Refusal(str(error)) from error
         if type(state) is dict:
-            state = {name: self._any(part, _Step(step, f".{name}"), above) for name, part in state.items()}
+            state = self._fields(state, above)
         elif type(state) is list:
-            state = [
-                {name: self._any(part, _Step(step, f".{name}"), above) for name, part in group.items()}
-                if type(group) is dict
-                else group
-                for group in state
-            ]
+            state = [self._fields(group, above) if type(group) is dict else group for group in state]
         return [self._marks[REGISTERED], form.name, state]
+
+    def _fields(self, group: dict[str, Any], above: list[int]) -> dict[str, Any]:
+        name = ""
+        written = {}
+        try:
+            for name, part in group.items():
+                written[name] = self._part(part, above)
+        except _Refusal as refusal:
+            _step(refusal, f".{name}")
+        return written
+
+
+_KEYS: Final = ".keys()"
+
+
+def _step(refusal: _Refusal, step: str) -> Never:
+    refusal.steps.append(step)
+    raise refusal
+
+
+def _shown(key: Any) -> str:
+    if type(key) in {str, int, float, bool, type(None)}:
+        # As in JSON, which shows control characters and lone surrogates for what they are.
+        return json.dumps(key)[:_LONGEST]
+    return repr(key)[:_LONGEST]
 
 
 def _is_text(node: str) -> bool:
@@ -127,13 +166,8 @@ def _is_text(node: str) -> bool:
 
 
 def _is_plain_key(key: Any) -> bool:
-    kind = type(key)
-    if kind is str:
+    if type(key) is str:
         return _is_text(key)
-    if kind is int:
+    if type(key) is int:
         return -(2**63) <= key < 2**64
-    return kind in _PLAIN_KEYS
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:120]}…{text[-60:]}"
+    return type(key) in _PLAIN

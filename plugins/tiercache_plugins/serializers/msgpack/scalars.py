@@ -25,6 +25,7 @@ TEXT: Final = 9
 
 _DATE = struct.Struct(">HBB")
 _TIME = struct.Struct(">BBBIB")
+_DATETIME = struct.Struct(">HBBBBBIB")
 _TIMEDELTA = struct.Struct(">iii")
 _OFFSET = struct.Struct(">q")
 _FOLD: Final = 1
@@ -85,7 +86,9 @@ def _datetime(value: datetime) -> bytes:
 
 
 def _read_datetime(data: bytes) -> datetime:
-    return datetime.combine(_read_date(data[: _DATE.size]), _read_time(data[_DATE.size :]))
+    year, month, day, hour, minute, second, microsecond, kind = _DATETIME.unpack_from(data)
+    zone = _read_zone(kind & ~_FOLD, data[_DATETIME.size :])
+    return datetime(year, month, day, hour, minute, second, microsecond, zone, fold=kind & _FOLD)
 
 
 def _zone(zone: tzinfo | None) -> tuple[bytes, int]:

@@ -20,7 +20,7 @@ from typing import Any, Final
 import ormsgpack
 from ormsgpack import Ext, packb, unpackb
 
-from tiercache import Undecodable
+from tiercache import Undecodable, Unserializable
 from tiercache_plugins.serializers.msgpack.forms import Form
 from tiercache_plugins.serializers.msgpack.marks import (
     FROZENSET,
@@ -45,6 +45,8 @@ _STRICT: Final = (
 )
 _ANY_KEY: Final = ormsgpack.OPT_NON_STR_KEYS
 _CONTAINERS: Final = frozenset({dict, frozenset, list, set, tuple})
+_WITHOUT_PARTS: Final = frozenset({type(None), bool, bytes, float, int, str})
+_SIMPLE: Final = _CONTAINERS | _WITHOUT_PARTS
 _VIEWS: Final = frozenset({bytearray, memoryview})
 
 
@@ -88,7 +90,12 @@ class MsgpackSerializer:
             raise Undecodable(f"no MessagePack of this serializer: {error}") from error
 
     def _rewritten(self, value: Any) -> bytes:
-        return packb(self._rewriter.rewrite(value), None, _STRICT | _ANY_KEY)
+        rewritten = self._rewriter.rewrite(value)
+        try:
+            return packb(rewritten, None, _STRICT | _ANY_KEY)
+        except TypeError as error:
+            # All that is left for the driver to refuse: registered types take three of its levels each.
+            raise Unserializable(f"value: nested deeper than the driver takes ({error})") from error
 
     def _has_views(self, value: Any) -> bool:
         # In C, and level by level: a walk in Python would take longer than the packing.
@@ -97,11 +104,14 @@ class MsgpackSerializer:
             kinds = set(map(type, level))
             if not _VIEWS.isdisjoint(kinds):
                 return True
+            if _WITHOUT_PARTS.issuperset(kinds):
+                break
+            if _SIMPLE.issuperset(kinds):
+                level = gc.get_referents(*level)
+                continue
+            # Of anything else the collector would also tell the class, and what that refers to.
             below = gc.get_referents(*[part for part in level if type(part) in _CONTAINERS])
-            if not self._forms.keys().isdisjoint(kinds):
-                below += [
-                    self._forms[type(part)].take_apart(part) for part in level if type(part) in self._forms
-                ]
+            below += [self._forms[type(part)].take_apart(part) for part in level if type(part) in self._forms]
             level = below
         return False
 
