@@ -301,15 +301,19 @@ class Cluster:
 
 
 class Sentinel:
-    """A primary, its replica, and one sentinel that decides alone after *patience* seconds."""
+    """A primary, its replica, and one sentinel that decides alone after *patience* seconds.
+
+    *password* is that of the sentinel.
+    """
 
     service = "main"
 
-    def __init__(self, kind: Kind = "valkey", patience: float = 0.5) -> None:
+    def __init__(self, kind: Kind = "valkey", patience: float = 0.5, password: str = "") -> None:
         self.primary = Server(kind, ("--repl-diskless-sync-delay", "0"))
         self.replica = Server(kind, ("--replicaof", self.primary.host, str(self.primary.port)))
         self.sentinel = Server(
             kind,
+            password=password,
             sentinel=(
                 f"sentinel monitor {self.service} {self.primary.host} {self.primary.port} 1\n"
                 f"sentinel down-after-milliseconds {self.service} {int(patience * 1000)}\n"

@@ -6,6 +6,7 @@ imported by `build`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -140,6 +141,8 @@ class RedisConfig(FarTierConfig):
         for option in ("username", "password"):
             if getattr(self, option) is not None and getattr(address, option) is not None:
                 yield option, "is in `url` too; one of the two is accepted"
+        if math.isinf(self.timeout):
+            yield "timeout", "would let a hung server hang the application; a duration is accepted"
         if self.username and not self.credentials()[1]:
             yield "username", "has no password; set `password`"
         if not address.tls:

@@ -18,19 +18,13 @@ from redis.crc import key_slot
 from redis.exceptions import (
     AskError,
     ClusterDownError,
-    ConnectionError,  # noqa: A004 - the driver's
     ResponseError,
     TryAgainError,
 )
+from redis.exceptions import ConnectionError as Disconnected
 
-from tiercache_plugins.tiers.redis.connect import (
-    Command,
-    Line,
-    Reply,
-    connection_options,
-    known,
-    line_to,
-)
+from tiercache_plugins.tiers.redis.connect import connection_options, known, line_to
+from tiercache_plugins.tiers.redis.line import Command, Line, Reply
 
 if TYPE_CHECKING:
     from tiercache_plugins.tiers.redis import RedisConfig
@@ -57,6 +51,7 @@ class Cluster:
             **known(driver.RedisCluster.__init__, options),
         )
         self._lines: dict[tuple[str, int], Line] = {}
+        self._closed = False
         # A call may have to ask for the map of the cluster before it can ask its question.
         self._deadline = 2 * config.timeout
 
@@ -66,6 +61,14 @@ class Cluster:
 
     async def run(self, commands: Sequence[Command]) -> list[Reply]:
         """Send *commands*, to all the primaries they concern at the same time."""
+        try:
+            return await self._run(commands)
+        finally:
+            if self._closed:
+                # The map may have been asked for while everything was being closed.
+                await self._client.aclose()
+
+    async def _run(self, commands: Sequence[Command]) -> list[Reply]:
         async with asyncio.timeout(self._deadline):
             await self._client.initialize()
             groups: dict[Line, list[int]] = {}
@@ -102,6 +105,7 @@ class Cluster:
 
     async def close(self) -> None:
         """Close every connection."""
+        self._closed = True
         closing = [line.close() for line in self._lines.values()]
         await asyncio.gather(self._client.aclose(), *closing)
 
@@ -118,10 +122,12 @@ class Cluster:
         data = key if isinstance(key, bytes) else str(key).encode()
         node = self._client.nodes_manager.get_node_from_slot(key_slot(data))
         if node is None:
-            raise ConnectionError("no primary is known for a slot")
+            raise Disconnected("no primary is known for a slot")
         return self._line_to(node)
 
     def _line_to(self, node: Any) -> Line:
+        if self._closed:
+            raise Disconnected("closed")
         line = self._lines.get((node.host, node.port))
         if line is None:
             line = line_to(self._config, self._directory, node.host, node.port)

@@ -1,132 +1,27 @@
-"""From options to connections: what the installed driver is told, and the wire that speaks to one server."""
+"""From options to connections: what the installed driver is told."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Hashable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from redis import asyncio as driver
 from redis.asyncio.connection import (
     AbstractConnection,
-    BlockingConnectionPool,
     Connection,
+    ConnectionPool,
     SSLConnection,
     UnixDomainSocketConnection,
 )
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
+
+from tiercache_plugins.tiers.redis.line import Line
 
 if TYPE_CHECKING:
     from tiercache_plugins.tiers.redis import RedisConfig
-
-Command = tuple[str | bytes | int, ...]
-Reply = Any
-
-
-class Wire(Protocol):
-    """A way to the server or servers."""
-
-    def place(self, key: str) -> Hashable:
-        """Return what keys must have in common to be named by one command."""
-        ...
-
-    async def run(self, commands: Sequence[Command]) -> list[Reply]:
-        """Send *commands* together and return their replies, an error reply as the exception itself.
-
-        Raises the driver's errors where there is no reply.
-        """
-        ...
-
-    def scan(self, pattern: str) -> AsyncIterator[Sequence[bytes]]:
-        """Yield the keys that match, of every primary."""
-        ...
-
-    async def refresh(self) -> None:
-        """Forget connections that may be dead, and where the keys are."""
-        ...
-
-    async def close(self) -> None:
-        """Close every connection."""
-        ...
-
-
-class Line:
-    """The wire to one server, also to the one that Sentinel names."""
-
-    def __init__(self, pool: Any, sentinels: Sequence[driver.Redis] = ()) -> None:
-        self._pool = pool
-        self._sentinels = sentinels
-        self._closed = False
-        # Before 5.3 the driver wants a name that it does not use, afterwards it warns of one.
-        named = inspect.signature(pool.get_connection).parameters.get("command_name")
-        self._name = ("_",) if named is not None and named.default is inspect.Parameter.empty else ()
-
-    def place(self, key: str) -> Hashable:
-        """Return the same for all keys: one server holds them."""
-        del key
-        return None
-
-    async def run(self, commands: Sequence[Command]) -> list[Reply]:
-        """Send *commands* in one write, over one connection."""
-        connection: Any = await self._pool.get_connection(*self._name)
-        replies: list[Reply] = []
-        try:
-            await connection.send_packed_command(packed(commands))
-            for _ in commands:
-                try:
-                    replies.append(await connection.read_response())
-                except ResponseError as error:
-                    replies.append(error)
-        except BaseException:
-            # Whatever comes over it now answers nobody's question.
-            await connection.disconnect(nowait=True)
-            raise
-        finally:
-            if self._closed:
-                await connection.disconnect(nowait=True)
-            await self._pool.release(connection)
-        return replies
-
-    async def scan(self, pattern: str) -> AsyncIterator[Sequence[bytes]]:
-        """Yield the keys that match."""
-        cursor: int | bytes = 0
-        while True:
-            reply = (await self.run([("SCAN", cursor, "MATCH", pattern, "COUNT", SCANNED)]))[0]
-            if isinstance(reply, ResponseError):
-                raise reply
-            cursor = int(reply[0])
-            yield reply[1]
-            if not cursor:
-                return
-
-    async def refresh(self) -> None:
-        """Nothing to forget: the pool looks at a connection before it hands it out."""
-
-    async def close(self) -> None:
-        """Close every connection, those in use too; their callers get a connection error."""
-        self._closed = True
-        await self._pool.disconnect(inuse_connections=True)
-        for sentinel in self._sentinels:
-            await sentinel.aclose()
-
-
-SCANNED = 1000
-"""Keys that one SCAN looks at: the server's loop is held for about 0.5 ms."""
-
-
-def packed(commands: Sequence[Command]) -> list[bytes]:
-    """Return *commands* in the protocol's form. The driver's own packer costs three times as much."""
-    out: list[bytes] = []
-    for command in commands:
-        out.append(b"*%d\r\n" % len(command))
-        for part in command:
-            data = part if isinstance(part, bytes) else str(part).encode()
-            out.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return [b"".join(out)]
 
 
 def line(config: RedisConfig, directory: Path) -> Line:
@@ -145,11 +40,8 @@ def line_to(config: RedisConfig, directory: Path, host: str, port: int) -> Line:
 
 
 def _pooled(config: RedisConfig, kind: type[AbstractConnection], options: dict[str, Any]) -> Line:
-    return Line(
-        BlockingConnectionPool(
-            max_connections=config.connections, timeout=config.timeout, connection_class=kind, **options
-        )
-    )
+    # The driver's pool is used to make connections, not to keep them.
+    return Line(ConnectionPool(kind, **options).make_connection, config.connections, config.timeout)
 
 
 def sentinel_line(config: RedisConfig, directory: Path) -> Line:
@@ -158,13 +50,15 @@ def sentinel_line(config: RedisConfig, directory: Path) -> Line:
     asked = {**options, "db": 0, "username": config.sentinel_username, "password": None}
     if config.sentinel_password is not None:
         asked["password"] = config.sentinel_password.get_secret_value()
-    asked = known(driver.Redis.__init__, {**asked, "ssl": config.address.tls, "max_connections": 2})
+    asked = known(
+        driver.Redis.__init__, {**asked, "ssl": config.address.tls, "max_connections": config.connections}
+    )
     # The driver has types for little of Sentinel.
     sentinel: Any = Sentinel
     pools: Any = SentinelConnectionPool
-    group = sentinel(config.servers(), sentinel_kwargs=asked)
-    pool = pools(config.service, group, ssl=config.address.tls, max_connections=config.connections, **options)
-    return Line(pool, group.sentinels)
+    group = sentinel(config.servers(), sentinel_kwargs=known(driver.Redis.__init__, asked))
+    pool = pools(config.service, group, ssl=config.address.tls, **options)
+    return Line(pool.make_connection, config.connections, config.timeout, group.sentinels)
 
 
 def connection_options(config: RedisConfig, directory: Path) -> dict[str, Any]:

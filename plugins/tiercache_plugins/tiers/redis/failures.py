@@ -11,8 +11,9 @@ from redis import exceptions
 from tiercache import TierError, TierRefused
 
 _SHOWN: Final = 200
-# What a server quotes of a command may be a value, and a value may be a secret.
-_QUOTED: Final = re.compile(r",? with args.*", re.DOTALL)
+# What a server quotes of a command may be a value, and a value may be a secret. What the driver quotes of its
+# connections is long, and in its older releases holds the password.
+_QUOTED: Final = re.compile(r"(,? with args| : <redis).*", re.DOTALL)
 _TEMPORARY: Final = (
     exceptions.BusyLoadingError,
     exceptions.ClusterDownError,
@@ -41,6 +42,12 @@ class Failures:
         """Return *cause* as what the kernel takes for a miss or a skipped write."""
         return TierError(self._text(cause))
 
+    def evidence(self, cause: BaseException) -> BaseException | None:
+        """Return *cause* for a traceback, or None where it would tell a secret."""
+        secrets = self._secrets
+        told = secrets is not None and any(secrets.search(str(error)) for error in _chain(cause))
+        return None if told else cause
+
     def refusal(self, cause: BaseException) -> TierRefused | None:
         """Return the refusal that *cause* amounts to; None where it may pass by itself."""
         for error in _chain(cause):
@@ -48,6 +55,8 @@ class Failures:
                 return TierRefused(self._text(error))
             if isinstance(error, _TEMPORARY):
                 return None
+            if isinstance(error, exceptions.AskError):
+                return TierRefused(f'{self._where}: the server is a node of a cluster; set mode = "cluster"')
             if isinstance(error, exceptions.ResponseError):
                 return TierRefused(self._text(error))
             if isinstance(error, exceptions.RedisClusterException) and "not enabled" in str(error):
@@ -57,9 +66,10 @@ class Failures:
         return None
 
     def _text(self, cause: BaseException) -> str:
-        text = _QUOTED.sub("", str(cause))[:_SHOWN]
+        text = _QUOTED.sub("", str(cause))
         if self._secrets is not None:
             text = self._secrets.sub("***", text)
+        text = text[:_SHOWN]
         return (
             f"{self._where}: {type(cause).__name__}: {text}"
             if text

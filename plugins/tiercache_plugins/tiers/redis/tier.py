@@ -17,7 +17,7 @@ from tiercache_plugins.tiers.redis.scripts import DELETE, INCREMENT, SWAP, WRITE
 
 if TYPE_CHECKING:
     from tiercache_plugins.tiers.redis import RedisConfig
-    from tiercache_plugins.tiers.redis.connect import Command, Reply, Wire
+    from tiercache_plugins.tiers.redis.line import Command, Reply, Wire
 
 _READ_AT_ONCE: Final = 512
 _DELETED_AT_ONCE: Final = 500
@@ -28,7 +28,7 @@ _LOWEST: Final = -(2**63)
 _HIGHEST: Final = 2**63 - 1
 # What MATCH reads as anything but itself.
 _SPECIAL: Final = re.compile(r"[*?\[\]\\^\-]")
-_FAILURES: Final = (exceptions.RedisError, OSError, TimeoutError)
+_FAILURES: Final = (exceptions.RedisError, exceptions.RedisClusterException, OSError, TimeoutError)
 
 
 class RedisTier:
@@ -46,6 +46,8 @@ class RedisTier:
         self._failures = Failures(context.name, (username, password, config.sentinel_username, sentinel))
         self._wire: Wire | None = None
         self._closed = False
+        self._under_way = 0
+        self._idle = asyncio.Event()
         self._counts = {"calls": 0, "retries": 0, "scripts_sent": 0, "foreign_keys": 0}
 
     def __repr__(self) -> str:
@@ -68,7 +70,7 @@ class RedisTier:
         except _FAILURES as error:
             if refusal := self._failures.refusal(error):
                 raise refusal from None
-            raise self._failures.error(error) from error
+            raise self._failures.error(error) from self._failures.evidence(error)
         for reply in replies:
             if isinstance(reply, BaseException) and (refusal := self._failures.refusal(reply)):
                 raise refusal from None
@@ -81,8 +83,10 @@ class RedisTier:
         try:
             async with asyncio.timeout(2 * self._config.timeout):
                 await self._wire.close()
+                if self._under_way:
+                    await self._idle.wait()
         except _FAILURES as error:
-            raise self._failures.error(error) from error
+            raise self._failures.error(error) from self._failures.evidence(error)
 
     async def read(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """Return the frame of each key, by MGET. Asked once more where a connection breaks."""
@@ -184,7 +188,7 @@ class RedisTier:
             async for found in self._wired().scan(_SPECIAL.sub(r"\\\g<0>", prefix) + "*"):
                 yield found
         except _FAILURES as error:
-            raise self._failures.error(error) from error
+            raise self._failures.error(error) from self._failures.evidence(error)
 
     async def _scripts(
         self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[bytes]]]
@@ -214,15 +218,24 @@ class RedisTier:
         try:
             replies = await self._attempts(commands, again=again)
         except _FAILURES as error:
-            raise self._failures.error(error) from error
+            raise self._failures.error(error) from self._failures.evidence(error)
         for reply in replies:
             if isinstance(reply, BaseException) and not (
                 missing and isinstance(reply, exceptions.NoScriptError)
             ):
-                raise self._failures.error(reply) from reply
+                raise self._failures.error(reply) from self._failures.evidence(reply)
         return replies
 
     async def _attempts(self, commands: Sequence[Command], *, again: bool) -> list[Reply]:
+        self._under_way += 1
+        try:
+            return await self._attempted(commands, again=again)
+        finally:
+            self._under_way -= 1
+            if self._closed and not self._under_way:
+                self._idle.set()
+
+    async def _attempted(self, commands: Sequence[Command], *, again: bool) -> list[Reply]:
         wire = self._wired()
         try:
             return await wire.run(commands)
@@ -234,6 +247,8 @@ class RedisTier:
             broken = isinstance(error, (exceptions.ConnectionError, exceptions.ClusterDownError))
             if not again or not broken or isinstance(error, exceptions.AuthenticationError):
                 raise
+        if self._closed:
+            raise TierError(f'tier "{self._context.name}": closed')
         self._counts["retries"] += 1
         return await wire.run(commands)
 
@@ -251,8 +266,10 @@ class RedisTier:
         return self._wire
 
     def _probes(self) -> list[Command]:
-        # Without keys the script changes nothing, and the server knows it from here on.
-        return [("EVAL", WRITE.source, 0, ""), ("MGET", f"{self._context.namespace}:")]
+        # Without keys the script changes nothing, and the server knows it from here on. Of several keys, one
+        # is in a slot that a single node of a cluster does not hold.
+        keys = [f"{self._context.namespace}:{n}" for n in range(8)]
+        return [("EVAL", WRITE.source, 0, ""), *(("MGET", key) for key in keys)]
 
     def _refuse_missing_files(self) -> None:
         for option in ("tls_ca", "tls_cert", "tls_key"):
