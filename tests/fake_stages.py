@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from tiercache import (
     BusConfig,
@@ -38,6 +38,8 @@ class Memory(NearTierConfig):
 
 class Login(BaseModel):
     """Options in a table of their own."""
+
+    model_config = ConfigDict(extra="forbid")
 
     user: str = "me"
     secret: SecretStr = SecretStr("")

@@ -50,7 +50,9 @@ def test_never_is_infinite_both_ways() -> None:
     assert format_seconds(math.inf) == "never"
 
 
-@pytest.mark.parametrize("value", ["", "5x", "s", "1h 5", "-5s", "0s", 0, -1, math.nan, True, "1,5s", None, [], "NEVER"])
+@pytest.mark.parametrize(
+    "value", ["", "5x", "s", "1h 5", "-5s", "0s", 0, -1, math.nan, True, "1,5s", None, [], "NEVER"]
+)
 def test_what_is_no_duration_is_refused_with_examples(value: object) -> None:
     with pytest.raises(ValueError, match='"250ms", "30s", "1h30m" or "never" is accepted'):
         seconds(value)  # type: ignore[arg-type]

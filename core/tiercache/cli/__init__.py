@@ -20,9 +20,14 @@ class _Command(NamedTuple):
 
 _COMMANDS: Final = {
     "check": _Command("tiercache.cli.check", "Check a configuration and show every problem."),
+    "delete": _Command("tiercache.cli.delete", "Drop keys from every tier."),
+    "get": _Command("tiercache.cli.get", "Print the value of a key."),
     "init": _Command("tiercache.cli.init", "Write a commented tiercache.toml."),
+    "keys": _Command("tiercache.cli.keys", "List what is cached."),
     "plugins": _Command("tiercache.cli.plugins", "List what the installed plugins provide."),
     "schema": _Command("tiercache.cli.schema", "Print the JSON Schema of tiercache.toml, for editors."),
+    "set": _Command("tiercache.cli.set", "Store a value."),
+    "stats": _Command("tiercache.cli.stats", "Show what the tiers hold."),
 }
 
 
@@ -48,7 +53,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that *args* begin with; say what was probably meant where there is none."""
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            import difflib  # noqa: PLC0415  needed after a mistake alone
+            import difflib
 
             near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
             hint = f'did you mean "{near[0]}"?' if near else f"{', '.join(_COMMANDS)} are accepted"

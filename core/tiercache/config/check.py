@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from tiercache.config.layers import PLAIN_TABLES, TABLES, TomlFile, dotted
+from tiercache.config.layers import PLAIN_TABLES, TABLES, dotted
 from tiercache.config.locate import KeyPath
 from tiercache.config.references import Reference, references
 from tiercache.config.registry import Registry
+from tiercache.config.report import Finding
 from tiercache.config.secrecy import Secrecy
 from tiercache.config.settings import Settings
 from tiercache.config.tables import NAME, CacheTable, PluginsTable, RouteTable, TelemetryTable
 from tiercache.config.validation import Model, Validated, validate
 from tiercache.config.wording import accepted, closest, guess
 from tiercache.contracts import KINDS, Kind, NearTierConfig, PolicyConfig, StageConfig
-from tiercache.errors import PluginError, Problem
+from tiercache.errors import PluginError
 
 NO_ROUTE: Final = (
     "no route is declared, so that no key has a place to go; for example:\n"
@@ -29,7 +30,7 @@ NO_ROUTE: Final = (
 
 
 class Checker:
-    """Checks one document. `run` fills the attributes; `problems` tells what is wrong."""
+    """Checks one document. `run` fills the attributes."""
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self.settings = settings
@@ -39,12 +40,14 @@ class Checker:
         self.stages: dict[Kind, dict[str, StageConfig]] = {kind: {} for kind in KINDS}
         self.routes: dict[str, RouteTable] = {}
         self.default = ""
+        self.declared: dict[tuple[Kind, str], StageConfig] = {}
+        """Stages that have a table, those with mistakes in it among them."""
         self._document = settings.document.values()
         self._registry = registry
         self._failed: set[tuple[Kind, str]] = set()
         self._dangling: set[tuple[Kind, str]] = set()
-        self._declared: dict[tuple[Kind, str], StageConfig] = {}
-        self._found: list[tuple[KeyPath, str]] = []
+        self.found: list[Finding] = []
+        """What is wrong."""
 
     def run(self) -> None:
         """Check everything."""
@@ -62,30 +65,8 @@ class Checker:
         self._choose_default()
         self._ask_stages()
 
-    def problems(self) -> tuple[Problem, ...]:
-        """Return all problems in the order of the document."""
-        return self.told(self._found)
-
-    def told(self, found: Sequence[tuple[KeyPath, str]]) -> tuple[Problem, ...]:
-        """Return *found* as problems in the order of the document, each of them once."""
-        ranked = [(self._rank(path), path, message) for path, message in dict.fromkeys(found)]
-        ranked.sort(key=lambda item: item[0])
-        return tuple(self._problem(path, message) for _, path, message in ranked)
-
-    def _rank(self, path: KeyPath) -> tuple[int, int, int]:
-        layer, _ = self.settings.layer(path)
-        if isinstance(layer, TomlFile):
-            return (0, *layer.position(path))
-        return (1 + self.settings.layers.index(layer), 0, 0)
-
-    def _problem(self, path: KeyPath, message: str) -> Problem:
-        layer, _ = self.settings.layer(path)
-        return Problem(
-            layer.where(path), dotted(path), self.secrecy.scrub(message), self.secrecy.excerpt(path)
-        )
-
     def _add(self, path: KeyPath, message: str) -> None:
-        self._found.append((path, message))
+        self.found.append((path, message))
 
     # Tables and their options
 
@@ -102,7 +83,7 @@ class Checker:
 
     def _validate(self, model: type[Model], table: object, path: KeyPath) -> Validated[Model]:
         validated = validate(model, table, path, self.settings, self.secrecy)
-        self._found += validated.findings
+        self.found += validated.findings
         return validated
 
     def _plain(self, table: BaseModel) -> None:
@@ -155,9 +136,12 @@ class Checker:
         if model is None:
             self._add(path, self._nobody(kind, type_name))
             return
-        validated = self._validate(model, table, (kind, name))
+        try:
+            validated = self._validate(model, table, (kind, name))
+        except Exception as error:  # noqa: BLE001  a stranger's validators; told with their plugin's name
+            raise self._faulty(error, "read", kind, name, type_name) from None
         if validated.model is not None:
-            self._declared[kind, name] = validated.model
+            self.declared[kind, name] = validated.model
             if validated.whole:
                 self.stages[kind][name] = validated.model
                 self._failed.discard((kind, name))
@@ -186,7 +170,7 @@ class Checker:
 
     def _references(self) -> None:
         pending: list[Reference] = []
-        for (kind, name), declared in self._declared.items():
+        for (kind, name), declared in self.declared.items():
             pending += references(declared, (kind, name))
         for name, route in self.routes.items():
             at: KeyPath = ("route", name)
@@ -260,7 +244,7 @@ class Checker:
         tiers = _tiers(route)
         for index, tier in enumerate(tiers):
             path: KeyPath = ("route", name, "tiers", index)
-            config = self._declared.get(("tier", tier)) or self.stages["tier"].get(tier)
+            config = self.declared.get(("tier", tier)) or self.stages["tier"].get(tier)
             if tier in tiers[:index]:
                 self._add(path, f'"{tier}" stands here twice; once is accepted')
             elif index and isinstance(config, NearTierConfig):
@@ -314,12 +298,14 @@ class Checker:
                 try:
                     said = list(config.check(self))
                 except Exception as error:  # noqa: BLE001  a stranger's code; told with its plugin's name
-                    plugin = self._registry.provider(kind, config.type_name())
-                    reason = self.secrecy.scrub(_reason(error))
-                    message = f'the plugin "{plugin}" failed to check [{kind}.{name}]: {reason}'
-                    raise PluginError(message) from None
+                    raise self._faulty(error, "check", kind, name, config.type_name()) from None
                 for option, message in said:
                     self._add((kind, name, *(option.split(".") if option else ())), message)
+
+    def _faulty(self, error: Exception, act: str, kind: Kind, name: str, type_name: str) -> PluginError:
+        plugin = self._registry.provider(kind, type_name)
+        reason = self.secrecy.scrub(_reason(error))
+        return PluginError(f'the plugin "{plugin}" failed to {act} [{kind}.{name}]: {reason}')
 
 
 def _reason(error: Exception) -> str:

@@ -241,5 +241,7 @@ def _misnamed(path: tuple[str, ...], case: Any) -> str | None:
             return f"unknown variable; two underscores part table, name and option: {case(form)}"
         known = [CONFIG, SECRETS_DIR]
         named = [case(name) for name in (*known, f"{PREFIX}TABLE__NAME__OPTION")]
-        return f"unknown variable{closest(f'{PREFIX}{head}'.upper(), known) or f'; {accepted(named)}'}"
+        # All names begin alike, so that a mere resemblance means nothing.
+        hint = closest(f"{PREFIX}{head}".upper(), known, likeness=0.85) or f"; {accepted(named)}"
+        return f"unknown variable{hint}"
     return f'unknown variable: there is no table "{head}"{guess(head, TABLES)}'

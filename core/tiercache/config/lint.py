@@ -6,15 +6,13 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tiercache.config.locate import KeyPath
+from tiercache.config.report import Finding
 from tiercache.contracts import KINDS, FarTierConfig, Kind, NearTierConfig, SerializerConfig
 from tiercache.units import format_seconds
 
 if TYPE_CHECKING:
     from tiercache.config.check import Checker
     from tiercache.config.tables import RouteTable
-
-Finding = tuple[KeyPath, str]
 
 
 def warnings(checked: Checker) -> Iterator[Finding]:
@@ -82,7 +80,8 @@ def _unused(checked: Checker) -> Iterator[Finding]:
     used = checked.used()
     for kind in KINDS:
         for name, config in checked.stages[kind].items():
-            if (kind, name) in used or _useful_unused(checked, kind, config):
+            named = (kind, name)
+            if named in used or named not in checked.declared or _useful_unused(checked, kind, config):
                 continue
             yield (kind, name), "is declared and never used"
 

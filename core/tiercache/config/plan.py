@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from tiercache.config.check import Checker
 from tiercache.config.lint import warnings
 from tiercache.config.registry import Registry
+from tiercache.config.report import report
 from tiercache.config.settings import Settings, read
 from tiercache.config.tables import RouteTable
 from tiercache.contracts import (
@@ -140,7 +141,7 @@ def check(settings: Settings, registry: Registry) -> Plan:
     """
     checker = Checker(settings, registry)
     checker.run()
-    problems = (*checker.problems(), *settings.problems)
+    problems = (*report(checker.found, settings, checker.secrecy), *settings.problems)
     if problems:
         raise ConfigError(problems)
     stages: dict[Kind, Mapping[str, StageConfig]] = {
@@ -157,7 +158,7 @@ def check(settings: Settings, registry: Registry) -> Plan:
         routes=MappingProxyType(routes),
         default=checker.default,
         telemetry=TelemetryPlan(metrics=checker.telemetry.metrics),
-        warnings=(*settings.warnings, *checker.told(list(warnings(checker)))),
+        warnings=(*settings.warnings, *report(warnings(checker), settings, checker.secrecy)),
         registry=registry,
     )
 

@@ -273,8 +273,12 @@ def _syntax(name: str, text: str, message: str) -> Problem:
     words = message[: match.start()] if match else message
     if text.startswith("\ufeff"):
         words = "begins with a byte order mark; UTF-8 without one is accepted"
-    # No excerpt: what is not yet understood might be a secret.
-    return Problem(f"{name}:{line}:{column}", "", f"not TOML: {words[:1].lower()}{words[1:]}")
+    # What is not understood might hold a secret, so that only the part before the value is shown.
+    before, equals, _ = lines[line - 1].partition("=")
+    shown = f"{before}{equals} …" if equals else re.split("[\"']", before)[0]
+    pad = re.sub(r"[^\t]", " ", shown[: column - 1])
+    excerpt = f" {line} | {shown}\n {' ' * len(str(line))} | {pad}^"
+    return Problem(f"{name}:{line}:{column}", "", f"not TOML: {words[:1].lower()}{words[1:]}", excerpt)
 
 
 def _shown(path: Path, source: object) -> str:

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from tiercache.config.layers import dotted
 from tiercache.config.locate import KeyPath
+from tiercache.config.report import Finding
 from tiercache.config.secrecy import Secrecy
 from tiercache.config.settings import Settings
 from tiercache.config.tables import options
@@ -28,7 +29,7 @@ class Validated(Generic[Model]):
 
     model: Model | None
     """Without what is wrong, so that the rest can still be looked at; None where there is no table."""
-    findings: tuple[tuple[KeyPath, str], ...] = ()
+    findings: tuple[Finding, ...] = ()
     """What is wrong, with the key that it is about."""
 
     @property
@@ -60,13 +61,23 @@ def validate(
         place = _place(item["loc"], values)
         show = secrecy.may_show((*path, *place), item["input"])
         names = tuple(known) if len(place) == 1 else ()
-        messages.setdefault(place, []).append(explain(item, names, show=show))
+        field = known.get(str(place[0])) if len(place) == 1 else None
+        text = explain(item, names, show=show)
+        if item["type"] == "missing" and field is not None and field.description:
+            text += f": {_clause(field.description)}"
+        messages.setdefault(place, []).append(text)
     wrong = {place[0] for place in messages if place}
     rest: dict[str, Any] = {name: value for name, value in values.items() if name not in wrong}
     findings = tuple(
         ((*path, *place), "; or ".join(dict.fromkeys(texts))) for place, texts in messages.items()
     )
     return Validated(model.model_construct(None, **rest), findings)
+
+
+def _clause(sentence: str) -> str:
+    """Return *sentence* as part of another; a first word in capitals is left alone."""
+    head = sentence[:1].lower() if sentence[1:2].islower() else sentence[:1]
+    return head + sentence[1:].rstrip(".")
 
 
 def _from_text(value: str, field: FieldInfo) -> object:

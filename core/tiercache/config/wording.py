@@ -42,9 +42,9 @@ _LIMITS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 )
 
 
-def closest(name: str, names: Iterable[str]) -> str:
-    """Return '; did you mean "…"?' for the nearest of *names*; empty where none is near."""
-    found = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.6)
+def closest(name: str, names: Iterable[str], likeness: float = 0.6) -> str:
+    """Return '; did you mean "…"?' for the nearest of *names*; empty where none has that *likeness*."""
+    found = difflib.get_close_matches(name, sorted(names), n=1, cutoff=likeness)
     return f'; did you mean "{found[0]}"?' if found else ""
 
 
