@@ -164,12 +164,11 @@ class Database:
             if not await self._put_aside(None):
                 raise
             await self._link()
-        if self._writer is not None:
-            await self._writer.run(self._rows.tend, _OPENING)
 
     async def _link(self) -> None:
         self._writer = writer = await Link.to(self._place.text, self._place.patience)
         await writer.run(self._prepare)
+        await writer.run(self._rows.tend, _OPENING)
         writer.identity = self._place.identity()
         self._reader = reader = await Link.to(self._place.text, self._place.patience)
         await reader.run(_only_read)

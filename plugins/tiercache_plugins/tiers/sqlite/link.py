@@ -27,6 +27,8 @@ class Link:
 
     def __init__(self, connection: aiosqlite.Connection, raw: sqlite3.Connection) -> None:
         self._connection: Any = connection
+        # A damaged row may hold text that is not UTF-8, which would fail the whole statement.
+        raw.text_factory = bytes
         self.raw = raw
         """The bare connection; `interrupt` alone may be called from other threads."""
         self.identity: tuple[int, int] | None = None

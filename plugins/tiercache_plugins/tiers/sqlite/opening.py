@@ -32,11 +32,12 @@ def suspicious(error: BaseException) -> bool:
     """Return whether *error* may mean that the file is damaged.
 
     A full disk, a lock held too long or a failing device say nothing about the file, nor does what a caller
-    did wrong. Text that is not UTF-8 comes as an OperationalError without a code.
+    did wrong.
     """
     if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.ProgrammingError):
         code = getattr(error, "sqlite_errorcode", None)
         return code is None or (code & 0xFF) in _SUSPICIOUS
+    # Messages of SQLite may quote what the file says.
     return isinstance(error, UnicodeDecodeError)
 
 
@@ -50,11 +51,11 @@ def prepare(connection: sqlite3.Connection, sequel: sql.Sequel) -> None:
 
     Raises Foreign where it is not, and sqlite3.Error where it is damaged.
     """
-    for statement in sql.LAYOUT:
-        connection.execute(statement)
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if (application, version) == (0, 0) and connection.execute(sql.TABLES).fetchone() == (0,):
+        for statement in sql.LAYOUT:
+            connection.execute(statement)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         for statement in sql.SCHEMA:
@@ -73,7 +74,7 @@ def prepare(connection: sqlite3.Connection, sequel: sql.Sequel) -> None:
         connection.execute(statement)
     for statement in sql.PROBES:
         connection.execute(statement).fetchall()
-    orders = {name for (name,) in connection.execute(sql.ORDERS).fetchall()}
+    orders = {name.decode() for (name,) in connection.execute(sql.ORDERS).fetchall()}
     if sequel.name not in orders:
         connection.execute("BEGIN IMMEDIATE")
         for name in orders:
@@ -94,13 +95,17 @@ def _answers(connection: sqlite3.Connection) -> bool:
 def broken(place: Place) -> bool:
     """Return whether a fresh connection agrees that the database is damaged. Lock held.
 
-    One failing read is no proof: SQLite reports a device's passing error as damage.
+    One failing read is no proof: SQLite reports a device's passing error as damage. The check is the whole
+    one, which a gigabyte takes seconds for: the quick one passes over indexes that lack rows.
     """
     try:
         with contextlib.closing(
             sqlite3.connect(place.text, isolation_level=None, timeout=place.patience)
         ) as probe:
-            return not _answers(probe) or bool(probe.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)])
+            (application,) = probe.execute("PRAGMA application_id").fetchone()
+            if application == sql.APPLICATION and not _answers(probe):
+                return True
+            return bool(probe.execute("PRAGMA integrity_check(1)").fetchall() != [("ok",)])
     except Exception as error:  # noqa: BLE001 - a damaged file raises whatever its bytes lead to
         return suspicious(error)
 

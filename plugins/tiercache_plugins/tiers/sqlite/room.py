@@ -76,10 +76,10 @@ class Room:
         self._log_grew = _LOG
 
     def totals(self, connection: sqlite3.Connection) -> Totals:
-        """Return the totals as they stand. Raises sqlite3.DatabaseError where they are damaged."""
+        """Return the totals as they stand, counted anew where they are damaged."""
         entries, size = connection.execute(sql.TOTALS).fetchone() or (None, None)
         if not isinstance(entries, int) or not isinstance(size, int):
-            raise sqlite3.DatabaseError("the totals are damaged")
+            entries, size = connection.execute(sql.RECOUNT).fetchone()
         return Totals(entries, size)
 
     def make(self, connection: sqlite3.Connection, totals: Totals, now: int) -> None:

@@ -99,8 +99,8 @@ WIPE: Final = """
 """
 
 TOTALS: Final = "SELECT entries, bytes FROM totals WHERE id = 1"
-RECOUNT: Final = "SELECT count(*), coalesce(sum(size), 0) FROM entries"
-SET_TOTALS: Final = "UPDATE totals SET entries = ?, bytes = ? WHERE id = 1"
+RECOUNT: Final = "SELECT count(*), CAST(total(size) AS INTEGER) FROM entries"
+SET_TOTALS: Final = "INSERT OR REPLACE INTO totals VALUES (1, ?, ?)"
 TABLES: Final = "SELECT count(*) FROM sqlite_master"
 ORDERS: Final = "SELECT name FROM sqlite_master WHERE type = 'index' AND name GLOB 'order_*'"
 
