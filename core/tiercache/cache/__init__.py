@@ -221,6 +221,10 @@ class Cache(Reading):
         # Again: a read that began before the far tiers were done may have brought a value back.
         self._empty()
 
+    def tiers_of(self, key: str, *, route: str | None = None) -> tuple[str, ...]:
+        """Return the names of the tiers that *key* travels through, nearest first. No I/O."""
+        return self._house.tiers_of(self._house.way(key, route))
+
     def stats(self) -> Stats:
         """Return what was counted since the cache was opened. Costs about 40 ns an entry of the near tier."""
         return self._house.stats()

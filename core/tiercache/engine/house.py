@@ -76,6 +76,11 @@ class House:
                 return route
         return self.default
 
+    def tiers_of(self, route: Route) -> tuple[str, ...]:
+        """Return the names of the tiers of *route*, nearest first."""
+        near = (name for name, tier in self.nears.items() if tier is route.near)
+        return (*near, *(far.name for far in route.fars))
+
     async def open(self) -> None:
         """Open every far tier. Raises TierRefused where one never will work as configured."""
         results = await asyncio.gather(
