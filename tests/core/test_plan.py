@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr, field_validator
 
 from fake_stages import Disk, Hybrid, Memory, Msgpack, Server, Stages, Zstd, registry
 from tiercache import ConfigError, NearTierConfig, PluginError, Problem, hookimpl
@@ -296,6 +297,33 @@ def test_problems_read_as_one_message(tmp_path: Path) -> None:
     )
 
 
+def test_an_excerpt_fits_a_terminal_and_keeps_its_marker(tmp_path: Path) -> None:
+    keys = ", ".join(f'"key{i}:*"' for i in range(40))
+    file = write(tmp_path, f'[route.a]\ntiers = ["memory"]\n\tkeys = [{keys}, "a["] # {"x" * 200}\n')
+    problem = only(file)
+    line, marker = problem.excerpt.split("\n")
+    assert max(len(line), len(marker)) < 120
+    assert line[marker.index("^") :].startswith('"a["')
+    short = only(write(tmp_path, '[route.a]\ntiers = ["memory"]\n\tkey = 5\n'))
+    assert short.excerpt == " 3 | \tkey = …\n   | \t^^^".replace("…", '"…"')
+
+
+def test_problems_in_a_project_file_are_located_and_show_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "pyproject.toml"
+    file.write_text(
+        '[tool]\nother = {token = "hunter2"}\ntiercache = {route = {a = {tiers = ["memry"], ttl = "1h"}}}\n'
+    )
+    problem = only(file)
+    assert (problem.where, problem.path) == (f"{file}:3:37", "route.a.tiers.0")
+    assert problem.excerpt.split("\n")[1].index("^") == 41
+    file.write_text('tool = {other = {token = "hunter2"}, tiercache = {route = {a = {tiers = ["memry"]}}}}\n')
+    assert "hunter2" not in str(problems(file))
+
+
+def test_an_option_of_the_cache_at_the_top_is_pointed_to_its_table() -> None:
+    assert only({**with_route(), "namespace": "x"}).message.endswith("did you mean the option under [cache]?")
+
+
 def test_problems_name_the_layer_that_set_the_value(tmp_path: Path) -> None:
     secrets = tmp_path / "secrets"
     secrets.mkdir()
@@ -489,6 +517,7 @@ def test_keys_that_an_earlier_route_takes_are_suspicious() -> None:
 
 
 SECRETS = st.text("abcdefgh0123456789", min_size=12, max_size=20)
+ODD_SECRETS = st.text(st.characters(exclude_categories=["Cs"]), min_size=4).filter(str.strip)
 
 
 @settings(max_examples=5)
@@ -540,6 +569,24 @@ def test_no_secret_from_the_environment_is_ever_shown(secret: str, option: str) 
     with pytest.raises(ConfigError) as caught:
         plan(source, {"tier": {"redis": {"labels": {"a": secret, "b": 5}, "password": secret}}}, environ)
     assert secret not in f"{caught.value}{caught.value.problems!r}"
+
+
+@settings(max_examples=50)
+@given(secret=ODD_SECRETS)
+def test_a_secret_is_covered_however_it_is_quoted(secret: str) -> None:
+    class Loud(NearTierConfig):
+        type: Literal["loud"] = "loud"
+        password: SecretStr
+
+        @field_validator("password")
+        @classmethod
+        def _shout(cls, value: SecretStr) -> SecretStr:
+            raise ValueError(f"<{value.get_secret_value()}><{value.get_secret_value()!r}>")
+
+    plugin = SimpleNamespace(tiercache_tiers=hookimpl(lambda: [Loud]))
+    source = {"tier": {"x": {"type": "loud", "password": secret}}, "route": {"a": {"tiers": ["x"]}}}
+    message = only(source, plugins=Registry.of({"loud": plugin})).message
+    assert message.replace("'", "").replace('"', "") == "<…><…>"
 
 
 def test_a_plan_shows_no_secret() -> None:

@@ -15,7 +15,7 @@ from tiercache.config.registry import Registry
 from tiercache.config.report import Finding
 from tiercache.config.secrecy import Secrecy
 from tiercache.config.settings import Settings
-from tiercache.config.tables import NAME, CacheTable, PluginsTable, RouteTable, TelemetryTable
+from tiercache.config.tables import NAME, CacheTable, PluginsTable, RouteTable, TelemetryTable, options
 from tiercache.config.validation import Model, Validated, validate
 from tiercache.config.wording import accepted, closest, guess
 from tiercache.contracts import KINDS, Kind, NearTierConfig, PolicyConfig, StageConfig
@@ -73,7 +73,9 @@ class Checker:
     def _tables(self) -> None:
         for name in self._document:
             if name not in TABLES:
-                self._add((name,), f"unknown table{guess(name, TABLES)}")
+                inside = name in options(CacheTable)
+                hint = "; did you mean the option under [cache]?" if inside else guess(name, TABLES)
+                self._add((name,), f"unknown table{hint}")
         models: tuple[type[BaseModel], ...] = (CacheTable, PluginsTable, TelemetryTable)
         for name, model in zip(PLAIN_TABLES, models, strict=True):
             if name in self._document:

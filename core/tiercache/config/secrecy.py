@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import typing
 from collections.abc import Iterator, Mapping
@@ -171,7 +172,8 @@ def _forms(value: object) -> Iterator[str]:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     text = str(value)
-    yield from filter(None, {text, text.strip()})
+    # Messages quote in one of these ways, and then a quote or a line end inside looks different.
+    yield from filter(None, {text, text.strip(), repr(text)[1:-1], json.dumps(text)[1:-1]})
     if "://" in text:
         try:
             password = urlsplit(text).password
