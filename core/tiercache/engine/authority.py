@@ -11,11 +11,12 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from tiercache.contracts import Life, Record
+from tiercache.engine.codec import relived
 from tiercache.engine.far import Far
 from tiercache.engine.pipeline import Route
 from tiercache.entry import Entry
 from tiercache.errors import TierUnavailable, Undecodable, Unsupported
-from tiercache.frame import COUNTER, TOMBSTONE, Head, restamped, stamp_of
+from tiercache.frame import COUNTER, SEALED, TOMBSTONE, Head, restamped, stamp_of
 
 ATTEMPTS: Final = 32
 """Rounds of compare and set before a key counts as too contended to answer for."""
@@ -56,7 +57,10 @@ async def add(route: Route, key: str, value: Any, life: Life) -> bool:
 
 
 async def touch(route: Route, key: str, ttl: float) -> bool:
-    """Let the entry of *key* be fresh for *ttl* seconds from now; return whether there is one."""
+    """Let the entry of *key* be fresh for *ttl* seconds from now; return whether there is one.
+
+    Raises Unserializable where the entry is sealed and this tier's serializer can't seal it anew.
+    """
     far = route.authority
     if far is None:
         return _touch_near(route, key, ttl)
@@ -66,13 +70,20 @@ async def touch(route: Route, key: str, ttl: float) -> bool:
         head = standing.head
         if head is None:
             return False
-        try:
-            value = route.decoder.value(address.encode(), standing.frame, head)
-        except Undecodable:
-            far.guard.counts.corrupt += 1
-            return False
         stale = (head.stale_until - head.fresh_until) / 1_000_000
-        record = _rewritten(route, far, address, value, head, route.until(ttl), route.until(ttl + stale))
+        until = route.until(ttl), route.until(ttl + stale)
+        if head.flags & SEALED:
+            try:
+                value = route.decoder.value(address.encode(), standing.frame, head)
+            except Undecodable:
+                far.guard.counts.corrupt += 1
+                return False
+            record = _rewritten(route, far, address, value, head, *until)
+        else:
+            # The payload stays as it is: it may be of a serializer that this tier wrote with before, and
+            # today's may not take the value.
+            frame = relived(address.encode(), standing.frame, head, *until)
+            record = far.record(address, restamped(frame, route.clock.stamp()), until[1], conditional=False)
         return True if await _swap(far, record, standing.stamp) else None
 
     touched: bool = await _attempts(route, far, key, attempt)
@@ -107,19 +118,21 @@ async def increment(route: Route, key: str, delta: int, life: Life) -> int:
 
     async def attempt(standing: _Standing) -> int | None:
         head = standing.head
-        if head is None:
+        if head is None and standing.stamp is not None:
+            # What stands is dead, or damaged, and only kept for a while: the tier would add to it.
             return delta if await _swap(far, fresh(), standing.stamp) else None
+        if far.counter is not None:
+            added: int = await _ask(far, far.counter, fresh(), delta)
+            return added
+        if head is None:
+            return delta if await _swap(far, fresh(), None) else None
         if not head.flags & COUNTER:
             raise TypeError(f"the value under {key!r} is no integer of 64 bits")
         total = _fitting(int(standing.frame[head.payload :]) + delta, key)
         record = _rewritten(route, far, address, total, head, head.fresh_until, head.stale_until)
         return total if await _swap(far, record, standing.stamp) else None
 
-    if far.counter is not None and not route.life.stale:
-        # Without a stale window, what the tier still holds is fresh, and it can add by itself.
-        total: int = await _ask(far, far.counter, fresh(), delta)
-    else:
-        total = await _attempts(route, far, key, attempt)
+    total: int = await _attempts(route, far, key, attempt)
     await _settle(route, far, key)
     return total
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tiercache import frame as layout
 from tiercache.contracts import Seals
@@ -15,9 +15,11 @@ from tiercache.errors import Undecodable, Unserializable
 from tiercache.frame import COUNTER, LARGEST, SEALED, TOMBSTONE, Head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tiercache.contracts import Compressor, Serializer
+
+_Stage = TypeVar("_Stage")
 
 _LOWEST: Final = -(2**63)
 _HIGHEST: Final = 2**63 - 1
@@ -125,17 +127,18 @@ class Decoder:
     Frames come from outside and may be damaged, old or hostile: whatever they hold, only Undecodable leaves.
     """
 
-    __slots__ = ("_expanders", "_limit", "_readers")
+    __slots__ = ("_compressors", "_expanders", "_limit", "_readers", "_serializers")
 
     def __init__(
         self, serializers: Mapping[str, Serializer], compressors: Mapping[str, Compressor], *, limit: int
     ) -> None:
+        # Asked by name and never listed: what no tier writes may still be read, and is then made for the
+        # first frame that names it.
+        self._serializers = serializers
+        self._compressors = compressors
         self._limit = limit
-        self._readers: dict[str, tuple[Callable[[bytes], Any], Callable[[bytes, bytes], bytes] | None]] = {
-            name: (serializer.loads, serializer.unseal if isinstance(serializer, Seals) else None)
-            for name, serializer in serializers.items()
-        }
-        self._expanders = {name: compressor.decompress for name, compressor in compressors.items()}
+        self._readers: dict[str, tuple[Callable[[bytes], Any], Callable[[bytes, bytes], bytes] | None]] = {}
+        self._expanders: dict[str, Callable[[bytes, int], bytes]] = {}
 
     def head(self, address: bytes, frame: bytes) -> Head:
         """Return what *frame* says of itself, once everything but the inside of its payload is checked.
@@ -150,15 +153,12 @@ class Decoder:
             return head
         reader = self._readers.get(head.serializer)
         if reader is None:
-            raise Undecodable(
-                f'a frame of serializer "{head.serializer}", which is not known here; known are '
-                f"{_listed(self._readers)}"
-            )
+            serializer = _made("serializer", self._serializers, head.serializer)
+            reader = (serializer.loads, serializer.unseal if isinstance(serializer, Seals) else None)
+            self._readers[head.serializer] = reader
         if head.compressor and head.compressor not in self._expanders:
-            raise Undecodable(
-                f'a frame of compressor "{head.compressor}", which is not known here; known are '
-                f"{_listed(self._expanders)}"
-            )
+            compressor = _made("compressor", self._compressors, head.compressor)
+            self._expanders[head.compressor] = compressor.decompress
         if (reader[1] is None) is bool(flags & SEALED):
             # Without this, whoever can write to the store would strip the flag and with it the seal.
             expected = "be sealed" if reader[1] else "not be sealed"
@@ -195,6 +195,14 @@ class Decoder:
 def tombstone(address: bytes, stamp: int, expires_at: int) -> bytes:
     """Return the frame that says nothing has stood at *address* since *stamp*, until *expires_at*."""
     return _packed(address, TOMBSTONE, b"", b"", stamp, expires_at, expires_at, 0, (), b"")
+
+
+def relived(address: bytes, frame: bytes, head: Head, fresh_until: int, stale_until: int) -> bytes:
+    """Return *frame*, which must not be sealed, with another life and the same payload."""
+    return _packed(
+        address, head.flags, head.serializer.encode(), head.compressor.encode(), head.created_at,
+        fresh_until, stale_until, head.size, head.tags, frame[head.payload :],
+    )  # fmt: skip
 
 
 def _packed(
@@ -240,5 +248,16 @@ def _counted(payload: bytes) -> int:
     return value
 
 
-def _listed(names: Mapping[str, object]) -> str:
+def _made(kind: str, stages: Mapping[str, _Stage], name: str) -> _Stage:
+    try:
+        return stages[name]
+    except KeyError:
+        raise Undecodable(
+            f'a frame of {kind} "{name}", which is not known here; known are {_listed(stages)}'
+        ) from None
+    except Exception as error:
+        raise Undecodable(f'{kind} "{name}" can\'t be made: {type(error).__name__}: {error}') from error
+
+
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in sorted(names)) or "none"
