@@ -30,6 +30,12 @@ class Mark:
     def __init__(self, tag: int) -> None:
         self.tag = tag
 
+    def read(self, data: bytes) -> Mark:
+        """Return this mark; *data* are the bytes of the extension, of which it has none."""
+        if data:
+            raise Undecodable("a mark that carries bytes")
+        return self
+
 
 MARKS: Final[Mapping[int, Mark]] = MappingProxyType({
     tag: Mark(tag) for tag in (TUPLE, SET, FROZENSET, MAP, REGISTERED)
@@ -49,7 +55,16 @@ class Restorer:
         """
         kind = type(node)
         if kind is list:
-            return self._restore_list(node)
+            mark = node[0] if node and type(node[0]) is Mark else None
+            if mark is not None:
+                del node[0]
+            for place, part in enumerate(node):
+                below = type(part)
+                if below is list or below is dict or below is Mark:
+                    node[place] = self.restore(part)
+            if mark is None:
+                return node
+            return tuple(node) if mark.tag == TUPLE else self._built(mark.tag, node)
         if kind is dict:
             for key, part in node.items():
                 below = type(part)
@@ -59,19 +74,7 @@ class Restorer:
             raise Undecodable("a mark where none can be")
         return node
 
-    def _restore_list(self, node: list[Any]) -> Any:
-        mark = node[0] if node and type(node[0]) is Mark else None
-        if mark is not None:
-            del node[0]
-        for place, part in enumerate(node):
-            below = type(part)
-            if below is list or below is dict or below is Mark:
-                node[place] = self.restore(part)
-        return node if mark is None else self._built(mark.tag, node)
-
     def _built(self, tag: int, parts: list[Any]) -> Any:
-        if tag == TUPLE:
-            return tuple(parts)
         if tag == SET:
             return set(parts)
         if tag == FROZENSET:

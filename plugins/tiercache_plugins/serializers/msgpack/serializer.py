@@ -66,6 +66,8 @@ class MsgpackSerializer:
         self._default = _default(writers)
         self._rewriter = Rewriter(marks, self._forms)
         self._restorer = Restorer({form.name: form for form in forms})
+        self._read = _hook(dict(READERS))
+        self._read_marks = _hook({**READERS, **{tag: mark.read for tag, mark in MARKS.items()}})
 
     def dumps(self, value: Any) -> bytes:
         """Return *value* as MessagePack. Raises Unserializable, naming the part that can't come back."""
@@ -74,7 +76,8 @@ class MsgpackSerializer:
         except TypeError:
             return self._rewritten(value)
         # The formats bin 8, 16 and 32; they may also be bytes of something else.
-        if (b"\xc4" in data or b"\xc5" in data or b"\xc6" in data) and self._has_views(value):
+        written = b"\xc4" in data or b"\xc5" in data or b"\xc6" in data
+        if written and type(value) is not bytes and self._has_views(value):
             return self._rewritten(value)
         return data
 
@@ -82,8 +85,8 @@ class MsgpackSerializer:
         """Return the value of *data*. Raises Undecodable, and nothing else, for what `dumps` did not make."""
         try:
             if MARKED not in data:
-                return unpackb(data, ext_hook=_scalar, option=_ANY_KEY)
-            return self._restorer.restore(unpackb(data, ext_hook=_scalar_or_mark, option=_ANY_KEY))
+                return unpackb(data, ext_hook=self._read, option=_ANY_KEY)
+            return self._restorer.restore(unpackb(data, ext_hook=self._read_marks, option=_ANY_KEY))
         except Undecodable:
             raise
         except Exception as error:
@@ -136,9 +139,5 @@ def _form_writer(mark: Ext, form: Form) -> Callable[[Any], Any]:
     return lambda value: [mark, form.name, form.take_apart(value)]
 
 
-def _scalar(tag: int, data: bytes) -> Any:
-    return READERS[tag](data)
-
-
-def _scalar_or_mark(tag: int, data: bytes) -> Any:
-    return READERS[tag](data) if data or tag not in MARKS else MARKS[tag]
+def _hook(readers: dict[int, Callable[[bytes], Any]]) -> Callable[[int, bytes], Any]:
+    return lambda tag, data: readers[tag](data)
