@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import ClassVar, Literal
 
 from tiercache import Entry, Order, Policy, PolicyConfig, hookimpl
-from tiercache_plugins.policies.remains import Remains
+from tiercache_plugins.policies.remains import Remains, compact
 
 
 class FifoConfig(PolicyConfig):
@@ -26,7 +26,7 @@ class FifoConfig(PolicyConfig):
 class FifoPolicy:
     """One queue. A key that is written again keeps its place in it."""
 
-    __slots__ = ("_live", "_queue", "_remains", "entries", "touch")
+    __slots__ = ("_at", "_live", "_queue", "_remains", "entries", "touch")
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
@@ -34,6 +34,7 @@ class FifoPolicy:
         # Not the dictionary's own order: a dict whose first keys are always deleted takes ever longer to
         # find the first one left.
         self._queue: deque[Entry] = deque()
+        self._at = 0
         self._live = 0
         self._remains = Remains()
 
@@ -47,9 +48,8 @@ class FifoPolicy:
         """Forget *entry*."""
         entry.place = 0
         self._live -= 1
-        if self._remains.due(entry, self._live):
-            self._queue = deque([held for held in self._queue if held.place])
-            self._remains.clear()
+        if steps := self._remains.owed(entry, self._live, len(self._queue)):
+            self._at = compact(self._queue, self._at, steps)
 
     def victims(self, count: int, weight: int) -> list[Entry]:
         """Choose what came first."""

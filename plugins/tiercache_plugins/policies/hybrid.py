@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import ClassVar, Final, Literal
 
 from tiercache import Entry, Order, Policy, PolicyConfig, hookimpl
-from tiercache_plugins.policies.remains import Remains
+from tiercache_plugins.policies.remains import Remains, compact
 
 SMALL: Final = 1
 MAIN: Final = 2
@@ -55,9 +55,9 @@ class HybridPolicy:
     """
 
     __slots__ = (
-        "_batch", "_ghosts", "_held", "_in_main", "_in_small", "_main", "_main_age", "_main_window", "_marks",
-        "_near", "_nursery", "_remains", "_sequences", "_small", "_small_age", "_small_window", "_step",
-        "_target", "_warm", "entries", "touch",
+        "_at_main", "_at_nursery", "_at_small", "_batch", "_ghosts", "_held", "_in_main", "_in_small",
+        "_main", "_main_age", "_main_window", "_marks", "_near", "_nursery", "_remains", "_sequences",
+        "_small", "_small_age", "_small_window", "_step", "_target", "_warm", "entries", "touch",
     )  # fmt: skip
 
     def __init__(self, capacity: int) -> None:
@@ -69,6 +69,7 @@ class HybridPolicy:
         self._in_small = 0
         self._in_main = 0
         self._remains = Remains()
+        self._at_nursery = self._at_small = self._at_main = 0
         self._warm = True
         # The table is made when the first entry has to go: a bound that is never reached costs nothing.
         self._ghosts = 0
@@ -157,11 +158,18 @@ class HybridPolicy:
         else:
             self._in_main -= 1
         entry.place = 0
-        if self._remains.due(entry, self._in_small + self._in_main):
-            self._nursery = deque([held for held in self._nursery if held.place])
-            self._small = deque([held for held in self._small if held.place])
-            self._main = deque([held for held in self._main if held.place])
-            self._remains.clear()
+        live = self._in_small + self._in_main
+        standing = len(self._nursery) + len(self._small) + len(self._main)
+        if steps := self._remains.owed(entry, live, standing):
+            self._compact(steps)
+
+    def _compact(self, steps: int) -> None:
+        """Look for the dead in *steps* entries of the queue that has most of them."""
+        if len(self._main) - self._in_main > len(self._nursery) + len(self._small) - self._in_small:
+            self._at_main = compact(self._main, self._at_main, steps)
+        else:
+            self._at_small = compact(self._small, self._at_small, steps)
+            self._at_nursery = compact(self._nursery, self._at_nursery, steps)
 
     def victims(self, count: int, weight: int) -> list[Entry]:
         """Choose from the small queue while it is above its target, else from the main one.

@@ -14,7 +14,7 @@ from typing import ClassVar, Final, Literal
 from pydantic import Field
 
 from tiercache import Entry, Order, Policy, PolicyConfig, hookimpl
-from tiercache_plugins.policies.remains import Remains
+from tiercache_plugins.policies.remains import Remains, compact
 
 MOVES: Final = 1000
 """Entries that one call may rank anew before it takes what stands lowest: about a millisecond."""
@@ -46,7 +46,10 @@ class LfuPolicy:
     less place is the number of reads that were known then.
     """
 
-    __slots__ = ("_aging", "_live", "_order", "_ranks", "_remains", "_start", "entries", "touch")
+    __slots__ = (
+        "_aging", "_at", "_live", "_order", "_ranks", "_remains", "_standing", "_start", "_unseen", "entries",
+        "touch",
+    )  # fmt: skip
 
     def __init__(self, *, aging: bool) -> None:
         self.entries: dict[str, Entry] = {}
@@ -56,6 +59,9 @@ class LfuPolicy:
         self._ranks: dict[int, deque[Entry]] = {}
         self._order: list[int] = []
         self._live = 0
+        self._standing = 0
+        self._unseen: list[int] = []
+        self._at = 0
         self._remains = Remains()
 
     def _rank(self, entry: Entry) -> None:
@@ -66,6 +72,7 @@ class LfuPolicy:
             queue = self._ranks[rank] = deque()
             heappush(self._order, rank)
         queue.append(entry)
+        self._standing += 1
 
     def added(self, entry: Entry) -> None:
         """Rank *entry*."""
@@ -76,15 +83,26 @@ class LfuPolicy:
         """Forget *entry*."""
         entry.place = 0
         self._live -= 1
-        if self._remains.due(entry, self._live):
-            ranks = {
-                rank: deque(held)
-                for rank, queue in self._ranks.items()
-                if (held := [entry for entry in queue if entry.place])
-            }
-            self._ranks = ranks
-            self._order = sorted(ranks)
-            self._remains.clear()
+        if steps := self._remains.owed(entry, self._live, self._standing):
+            self._compact(steps)
+
+    def _compact(self, steps: int) -> None:
+        """Look for the dead in about *steps* entries, one rank after the other."""
+        if not self._unseen:
+            self._unseen = list(self._ranks)
+        while self._unseen and steps > 0:
+            queue = self._ranks.get(self._unseen[-1])
+            if queue:
+                at = self._at if self._at < len(queue) else 0
+                span = min(steps, len(queue) - at)
+                steps -= span
+                self._standing -= len(queue)
+                self._at = compact(queue, at, span)
+                self._standing += len(queue)
+            if not queue or self._at >= len(queue):
+                self._unseen.pop()
+                self._at = 0
+            steps -= 1
 
     def victims(self, count: int, weight: int) -> list[Entry]:
         """Choose from the lowest rank, of equals those that have been there longest."""
@@ -99,6 +117,7 @@ class LfuPolicy:
                 del ranks[rank]
                 continue
             entry = queue.popleft()
+            self._standing -= 1
             if not entry.place:
                 continue
             if moves and entry.hits != rank - entry.place:

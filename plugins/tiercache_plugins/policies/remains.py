@@ -1,37 +1,65 @@
-"""When a queue should be rid of entries that were deleted or have expired while they waited in it."""
+"""How queues get rid of entries that were deleted or have expired while they waited in the middle."""
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 from tiercache import Entry
 
-SHARE: Final = 4
-SPARE: Final = 32
-BYTES_EACH: Final = 64
+EVERY: Final = 32
+STEPS: Final = 12
+"""Entries looked at for each that was removed, 32 removals at a time."""
+MOST: Final = 4096
+"""Entries looked at in one call: under a millisecond."""
+BYTES: Final = 512
+"""Bytes that count as one more removal, so that a large value is not kept for the sake of small ones."""
 
 
 class Remains:
-    """Counts what was removed from the middle of a queue and still stands in it.
+    """Says when to look for the dead, and for how long.
 
-    A queue can't give up its middle at once, so a removed entry keeps its place, and its value its
-    memory, until the queue is built anew. That is due when a quarter of the queue is dead, which costs a
-    removal some five steps of the rebuild, or when the dead weigh more than 64 bytes for each that lives,
-    so that a few large values are not kept for the sake of many small ones.
+    A queue can't give up its middle at once: a removed entry keeps its place, and its value its memory.
+    So while more than an eighth of a queue is dead, some of it is looked through with each few removals.
+    That is a little at a time, as rebuilding a queue of thousands in one go would take milliseconds.
     """
 
-    __slots__ = ("count", "weight")
+    __slots__ = ("_debt",)
 
     def __init__(self) -> None:
-        self.count = 0
-        self.weight = 0
+        self._debt = 0
 
-    def due(self, entry: Entry, live: int) -> bool:
-        """Count *entry* in; return whether a queue of *live* entries should be rebuilt."""
-        self.count += 1
-        self.weight += entry.weight
-        return self.count > live // SHARE + SPARE or self.weight > BYTES_EACH * live + BYTES_EACH
+    def owed(self, entry: Entry, live: int, standing: int) -> int:
+        """Return how many entries to look at now that *entry* was removed.
 
-    def clear(self) -> None:
-        """Start counting anew, after a rebuild."""
-        self.count = self.weight = 0
+        *live* are held, *standing* is how many places they and the dead take.
+        """
+        self._debt += 1 + entry.weight // BYTES
+        if self._debt < EVERY:
+            return 0
+        debt, self._debt = self._debt, 0
+        if standing - live > live // 8 + EVERY or debt > 2 * EVERY:
+            return min(STEPS * debt, MOST)
+        return 0
+
+
+def compact(queue: deque[Entry], at: int, steps: int, place: int = 0) -> int:
+    """Drop the dead among *steps* entries of *queue* from position *at*; return the position behind them.
+
+    Dead is whose `place` is 0 or, where *place* is given, another one. The order stays; at the end it goes on
+    from the start. Rotating moves pointers by blocks and touches no entry, so it costs next to nothing.
+    """
+    steps = min(steps, len(queue))
+    while steps and queue:
+        if at >= len(queue):
+            at = 0
+        span = min(steps, len(queue) - at)
+        steps -= span
+        queue.rotate(-at)
+        for _ in range(span):
+            entry = queue.popleft()
+            if entry.place == place if place else entry.place:
+                queue.append(entry)
+                at += 1
+        queue.rotate(at)
+    return at

@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 from typing import ClassVar, Final, Literal
 
 from tiercache import NEVER, Entry, Order, Policy, PolicyConfig, hookimpl
-from tiercache_plugins.policies.remains import Remains
+from tiercache_plugins.policies.remains import Remains, compact
 
 MOVES: Final = 1000
 """Entries that one call may file anew before it takes what stands first: about a millisecond."""
@@ -31,22 +31,22 @@ class TtlConfig(PolicyConfig):
 
 
 class TtlPolicy:
-    """A heap of milliseconds, and for each the entries that were filed under it.
+    """A heap of milliseconds, and for each the entries that are filed under it.
 
     Most entries are alone in their millisecond and stand there without a list of their own. `Entry.place`
     is the millisecond under which an entry is filed; where its life was lengthened since, it is filed
     anew when its turn comes, and where it was shortened, at once.
     """
 
-    __slots__ = ("_live", "_moments", "_order", "_remains", "entries", "touch")
+    __slots__ = ("_at", "_moments", "_order", "_remains", "entries", "touch")
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
         self.touch: Callable[[str], object] | None = None
         self._moments: dict[int, Entry | list[Entry] | deque[Entry]] = {}
         self._order: list[int] = []
-        self._live = 0
         self._remains = Remains()
+        self._at = 0
 
     def _file(self, entry: Entry) -> None:
         entry.place = moment = _moment(entry)
@@ -62,47 +62,47 @@ class TtlPolicy:
             if len(filed) == CROWD and isinstance(filed, list):
                 moments[moment] = deque(filed)
 
+    def _unfile(self, entry: Entry) -> None:
+        """Take *entry* away from its moment, at once or, out of a crowd, in a while."""
+        moment, entry.place = entry.place, 0
+        filed = self._moments[moment]
+        if isinstance(filed, deque):
+            # How many of them are dead isn't counted: half of what stands is a guess that ends.
+            if steps := self._remains.owed(entry, len(filed) // 2, len(filed)):
+                self._at = compact(filed, self._at, steps, moment)
+        elif isinstance(filed, list):
+            filed.remove(entry)
+        if filed is entry or not filed:
+            del self._moments[moment]
+            if len(self._order) > 2 * len(self._moments) + CROWD:
+                self._order = sorted(self._moments)
+
     def added(self, entry: Entry) -> None:
         """File *entry* under its expiry."""
-        self._live += 1
         self._file(entry)
 
     def renewed(self, entry: Entry) -> None:
         """File *entry* anew where it now expires sooner."""
         if _moment(entry) < entry.place:
+            self._unfile(entry)
             self._file(entry)
 
     def removed(self, entry: Entry) -> None:
         """Forget *entry*."""
-        entry.place = 0
-        self._live -= 1
-        if self._remains.due(entry, self._live):
-            held = [(place, entry) for place, entry in self._positions() if place == entry.place]
-            self._moments = {}
-            self._order = []
-            for _, entry in held:
-                self._file(entry)
-            self._remains.clear()
+        self._unfile(entry)
 
-    def _positions(self) -> list[tuple[int, Entry]]:
-        positions: list[tuple[int, Entry]] = []
-        for moment, filed in self._moments.items():
-            if isinstance(filed, Entry):
-                positions.append((moment, filed))
-            else:
-                positions.extend((moment, entry) for entry in filed)
-        return positions
-
-    def _first(self) -> tuple[int, Entry]:
-        """Take the first position out. Raises IndexError where there is none."""
+    def _first(self) -> tuple[int, Entry] | None:
+        """Take out the first that is filed; None where the first moment is empty by now."""
         moment = self._order[0]
-        filed = self._moments[moment]
-        alone = isinstance(filed, Entry)
+        filed = self._moments.get(moment)
+        if filed is None:
+            heappop(self._order)
+            return None
         if isinstance(filed, Entry):
             entry = filed
         else:
             entry = filed.pop(0) if isinstance(filed, list) else filed.popleft()
-        if alone or not filed:
+        if filed is entry or not filed:
             heappop(self._order)
             del self._moments[moment]
         return moment, entry
@@ -112,7 +112,10 @@ class TtlPolicy:
         chosen: list[Entry] = []
         moves = MOVES
         while self._order and (count > 0 or weight > 0):
-            moment, entry = self._first()
+            first = self._first()
+            if first is None:
+                continue
+            moment, entry = first
             if entry.place != moment:
                 continue
             if moves and _moment(entry) > moment:
@@ -123,7 +126,6 @@ class TtlPolicy:
             chosen.append(entry)
             count -= 1
             weight -= entry.weight
-        self._live -= len(chosen)
         return chosen
 
 

@@ -69,7 +69,7 @@ class Sweep:
         batch = self._dead[-BATCH:]
         del self._dead[-BATCH:]
         # Gone or renewed since they were seen.
-        batch = [entry for entry in batch if entry.place and _dead(entry, now)]
+        batch = [entry for entry in batch if part.entries.get(entry.key) is entry and _dead(entry, now)]
         self._found += len(batch)
         if not self._dead:
             if self._at + 1 < len(self._parts):

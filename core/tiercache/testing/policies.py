@@ -1,0 +1,546 @@
+"""Conformance of eviction policies and near tiers."""
+
+from __future__ import annotations
+
+import math
+import random
+import sqlite3
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tiercache.contracts import NearTier, Policy, PolicyConfig
+from tiercache.entry import Entry, Terms
+
+KEYS = st.sampled_from([f"k{number}" for number in range(12)])
+HEALTH = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+RUN = settings(
+    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=HEALTH
+)
+
+
+class PolicySuite:
+    """What holds for every policy. Inherit from it, and give a fixture `policy`: a configuration."""
+
+    @pytest.mark.parametrize("capacity", [1, 2, 3, 7, 100])
+    def test_books_agree_with_the_entries(self, policy: PolicyConfig, capacity: int) -> None:
+        class Machine(_PolicyMachine):
+            def __init__(self) -> None:
+                super().__init__(policy, capacity)
+
+        run_state_machine_as_test(Machine, settings=RUN)
+
+    def test_a_new_policy_is_empty(self, policy: PolicyConfig) -> None:
+        built = policy.build(10)
+        assert built.entries == {}
+        assert built.victims(1, 0) == []
+        assert built.victims(0, 1) == []
+
+    def test_two_policies_share_nothing(self, policy: PolicyConfig) -> None:
+        one, other = policy.build(4), policy.build(4)
+        _insert(one, Entry("k", 1, 1, math.inf, Terms("r")))
+        assert not other.entries
+        assert other.victims(1, 0) == []
+
+    def test_everything_can_be_asked_for_at_once(self, policy: PolicyConfig) -> None:
+        built = policy.build(1000)
+        terms = Terms("r")
+        for number in range(1000):
+            entry = Entry(f"k{number}", number, number, 100.0 + number % 7, terms, weight=number % 5)
+            _insert(built, entry)
+            entry.hits += number % 3
+        gone = built.victims(1000, 0)
+        assert {entry.key for entry in gone} == {f"k{number}" for number in range(1000)}
+        assert len(gone) == 1000
+
+    def test_victims_weigh_as_much_as_was_asked(self, policy: PolicyConfig) -> None:
+        built = policy.build(100)
+        terms = Terms("r")
+        for number in range(100):
+            _insert(built, Entry(f"k{number}", number, number, 100.0, terms, weight=10))
+        gone = built.victims(0, 95)
+        assert sum(entry.weight for entry in gone) >= 95
+        assert len(gone) <= 20
+
+    def test_memory_of_removed_entries_is_given_back(self, policy: PolicyConfig) -> None:
+        built = policy.build(100)
+        terms = Terms("r")
+        values = []
+        for number in range(5000):
+            entry = Entry(f"k{number}", _Value(), number, 100.0 + number % 50, terms)
+            values.append(_weak(entry.value))
+            _insert(built, entry)
+            if number >= 50:
+                old = built.entries[f"k{number - 50}"]
+                built.removed(old)
+                del built.entries[old.key]
+                del old
+            del entry
+        assert sum(value() is not None for value in values) <= 50 + 200
+
+    def test_order_runs_on_sqlite_and_ends(self, policy: PolicyConfig) -> None:
+        order = policy.order
+        if order is None:
+            pytest.skip("this policy has no order for rows")
+        rows = sqlite3.connect(":memory:")
+        rows.execute(
+            "CREATE TABLE t(key PRIMARY KEY, created INT NOT NULL, last_read INT NOT NULL,"
+            " reads INT NOT NULL, expires INT NOT NULL, size INT NOT NULL)"
+        )
+        by = ", ".join(order.by)
+        rows.execute(f"CREATE INDEX i ON t({by}, key)")
+        chance = random.Random(5)
+        for number in range(300):
+            reads = chance.choice([0, 0, 1, 5, 1000])
+            row = (f"k{number}", number, number + 1000 * (reads > 0), reads, chance.randrange(10**6), 9)
+            rows.execute("INSERT INTO t VALUES (?,?,?,?,?,?)", row)
+        plan = rows.execute(f"EXPLAIN QUERY PLAN SELECT key FROM t ORDER BY {by} LIMIT 100").fetchall()
+        assert "TEMP B-TREE" not in str(plan)
+        now = 10_000
+        for _ in range(1000):
+            chunk = [key for (key,) in rows.execute(f"SELECT key FROM t ORDER BY {by} LIMIT 100")]
+            if not chunk:
+                break
+            now += 1
+            marks = ",".join(f":k{at}" for at in range(len(chunk)))
+            named: dict[str, Any] = {f"k{at}": key for at, key in enumerate(chunk)}
+            spared = f"NOT ({order.spared})" if order.spared else "1"
+            rows.execute(f"DELETE FROM t WHERE key IN ({marks}) AND {spared}", named)
+            if order.chance:
+                rows.execute(f"UPDATE t SET {order.chance} WHERE key IN ({marks})", {**named, "now": now})
+        assert rows.execute("SELECT count(*) FROM t").fetchone() == (0,)
+        rows.close()
+
+
+class _Value:
+    __slots__ = ("__weakref__",)
+
+
+def _weak(value: Any) -> Callable[[], Any]:
+    return weakref.ref(value)
+
+
+def _insert(policy: Policy, entry: Entry) -> None:
+    policy.entries[entry.key] = entry
+    policy.added(entry)
+
+
+class _PolicyMachine(RuleBasedStateMachine):
+    """Plays the tier for one policy, and keeps books of its own."""
+
+    def __init__(self, config: PolicyConfig, capacity: int) -> None:
+        super().__init__()
+        self.policy = config.build(capacity)
+        self.capacity = capacity
+        self.terms = Terms("r")
+        self.held: dict[str, Entry] = {}
+        self.gone: list[Entry] = []
+        self.reads = 0
+        self.stamp = 0
+
+    def part_with(self, entries: list[Entry]) -> None:
+        assert len({id(entry) for entry in entries}) == len(entries)
+        for entry in entries:
+            assert self.held.pop(entry.key) is entry
+            assert self.policy.entries.pop(entry.key) is entry
+            self.terms.hits += entry.hits
+            entry.hits = 0
+            self.gone.append(entry)
+
+    def evict(self, count: int, weight: int) -> None:
+        held = len(self.held)
+        total = sum(entry.weight for entry in self.held.values())
+        victims = self.policy.victims(count, weight)
+        assert len(victims) >= min(count, held)
+        assert sum(entry.weight for entry in victims) >= min(weight, total)
+        self.part_with(victims)
+
+    @rule(key=KEYS, life=st.one_of(st.floats(0, 100), st.just(math.inf)), weight=st.integers(0, 9))
+    def put(self, key: str, life: float, weight: int) -> None:
+        self.stamp += 1
+        if key in self.held:
+            self.held[key].fresh_until = life
+            if (renewed := getattr(self.policy, "renewed", None)) is not None:
+                renewed(self.held[key])
+            return
+        if len(self.held) >= self.capacity:
+            self.evict(1, 0)
+        entry = Entry(key, self.stamp, self.stamp, life, self.terms, weight)
+        self.held[key] = entry
+        _insert(self.policy, entry)
+
+    @rule(key=KEYS, times=st.integers(1, 5))
+    def read(self, key: str, times: int) -> None:
+        for _ in range(times):
+            if self.policy.touch is not None:
+                if key not in self.held:
+                    with pytest.raises(KeyError):
+                        self.policy.touch(key)
+                    return
+                self.policy.touch(key)
+            if key in self.held:
+                self.held[key].hits += 1
+                self.reads += 1
+
+    @rule(key=KEYS)
+    def remove(self, key: str) -> None:
+        if key in self.held:
+            self.policy.removed(self.held[key])
+            self.part_with([self.held[key]])
+
+    @rule(count=st.integers(0, 5), weight=st.integers(0, 20))
+    def make_room(self, count: int, weight: int) -> None:
+        self.evict(count, weight)
+
+    @invariant()
+    def books_agree(self) -> None:
+        assert self.policy.entries == self.held
+
+    @invariant()
+    def no_policy_holds_what_is_gone(self) -> None:
+        assert all(entry.place == 0 for entry in self.gone)
+
+    @invariant()
+    def reads_are_conserved(self) -> None:
+        assert sum(entry.hits for entry in self.held.values()) + self.terms.hits == self.reads
+        assert all(entry.hits >= 0 for entry in self.held.values())
+
+    def teardown(self) -> None:
+        self.evict(len(self.held), 0)
+        assert not self.held
+        assert self.policy.victims(1, 1) == []
+
+
+BuildNear = Callable[[int, int | None], NearTier]
+
+
+class NearTierSuite:
+    """What holds for every near tier.
+
+    Inherit from it, and give a fixture `near`: a function of `max_entries` and `max_bytes` (None: no bound)
+    that returns a new tier. A tier that can't be bounded by bytes skips there.
+    """
+
+    @pytest.mark.parametrize("capacity", [1, 3, 1000])
+    def test_it_behaves_as_the_model(self, near: BuildNear, capacity: int) -> None:
+        _run(near, capacity, None, RUN)
+
+    def test_large_tiers_behave_as_the_model(self, near: BuildNear) -> None:
+        _run(near, 200_000, None, settings(RUN, max_examples=15))
+
+    def test_bytes_are_bounded(self, near: BuildNear) -> None:
+        _run(near, 8, 1500, RUN)
+
+    def test_entries_are_bounded_exactly(self, near: BuildNear) -> None:
+        tier, terms = near(100, None), Terms("r")
+        for number in range(1000):
+            tier.put(Entry(f"k{number}", number, number, math.inf, terms))
+            assert tier.stats()["entries"] == len(list(tier.keys())) <= 100
+        assert tier.stats()["evicted"] == 1000 - tier.stats()["entries"]
+        assert tier.get("k999") is not None
+
+    def test_what_is_heavier_than_the_bound_is_not_stored(self, near: BuildNear) -> None:
+        tier, terms = near(100, 10_000), Terms("r")
+        small = tier.put(Entry("k", b"", 1, math.inf, terms))
+        others = tier.put(Entry("other", b"", 1, math.inf, terms))
+        heavy = Entry("k", bytes(20_000), 2, 50.0, terms)
+        assert tier.put(heavy) is heavy
+        assert heavy.fresh_until == 50.0
+        assert tier.get("k") is None
+        assert small.fresh_until == -math.inf
+        assert tier.get("other") is others
+
+    def test_a_value_that_grows_pushes_others_out(self, near: BuildNear) -> None:
+        tier, terms = near(100, 10_000), Terms("r")
+        for number in range(8):
+            tier.put(Entry(f"k{number}", bytes(900), 1, math.inf, terms))
+        tier.put(Entry("k3", bytes(8000), 2, math.inf, terms))
+        entry = tier.get("k3")
+        assert entry is not None
+        assert len(entry.value) == 8000
+        assert tier.stats()["bytes"] <= 10_000
+
+    def test_keys_tolerates_changes_and_misses_nothing_that_stays(self, near: BuildNear) -> None:
+        tier, terms = near(200_000, None), Terms("r")
+        for number in range(2000):
+            tier.put(Entry(f"k{number}", number, 1, math.inf, terms), ("odd",) if number % 2 else ())
+        seen = set()
+        for number, key in enumerate(tier.keys()):
+            seen.add(key)
+            tier.remove(f"k{number % 1000}")
+            tier.put(Entry(f"new{number}", 0, 1, math.inf, terms))
+        assert seen >= {f"k{number}" for number in range(1000, 2000)}
+        for key in tier.tagged("odd"):
+            assert tier.remove(key)
+        assert not list(tier.tagged("odd"))
+
+    def test_work_comes_in_slices_and_ends(self, near: BuildNear) -> None:
+        tier, terms = near(20_000, None), Terms("r", stale=5.0)
+        for number in range(20_000):
+            tier.put(Entry(f"k{number}", number, 1, 10.0 if number % 4 else math.inf, terms), ("t",))
+        assert tier.stats()["entries"] == 20_000
+        _finish(tier, 14.0)
+        assert tier.stats()["entries"] == 20_000
+        slices = _finish(tier, 1000.0)
+        assert slices > 1
+        assert tier.stats()["entries"] == 5000
+        assert tier.stats()["expired"] == 15_000
+        assert sorted(tier.tagged("t")) == sorted(tier.keys())
+
+    def test_clearing_drops_entries_later_and_hits_are_kept(self, near: BuildNear) -> None:
+        tier, terms = near(5000, None), Terms("r")
+        held = [tier.put(Entry(f"k{number}", number, 1, math.inf, terms), ("t",)) for number in range(5000)]
+        for entry in held:
+            entry.hits += 3
+        tier.clear()
+        assert tier.get("k1") is None
+        assert not list(tier.keys())
+        assert not list(tier.tagged("t"))
+        assert tier.stats()["entries"] == tier.stats()["bytes"] == 0
+        assert tier.stats()["hits"] + terms.hits == 15_000
+        fresh = tier.put(Entry("k1", "new", 1, math.inf, terms))
+        assert _finish(tier, 0.0) > 1
+        assert terms.hits == 15_000
+        assert all(entry.fresh_until == -math.inf for entry in held)
+        assert tier.get("k1") is fresh
+        assert fresh.fresh_until == math.inf
+
+    def test_threads_never_see_a_wrong_value_and_lose_no_hit(self, near: BuildNear) -> None:
+        for capacity in (50, 100_000):
+            _hammer(near(capacity, None), 0.5)
+
+    def test_threads_agree_on_bytes(self, near: BuildNear) -> None:
+        tier = near(1000, 20_000)
+        _hammer(tier, 0.5)
+        assert tier.stats()["bytes"] <= 20_000
+        for key in list(tier.keys()):
+            tier.remove(key)
+        assert tier.stats()["bytes"] == 0
+
+
+def _run(near: BuildNear, capacity: int, max_bytes: int | None, run: settings) -> None:
+    class Machine(_NearMachine):
+        def __init__(self) -> None:
+            super().__init__(near, capacity, max_bytes)
+
+    run_state_machine_as_test(Machine, settings=run)
+
+
+def _finish(tier: NearTier, now: float) -> int:
+    """Work until nothing is left; return the number of slices."""
+    for slices in range(1, 100_000):
+        if not tier.work(now, 0.0001):
+            return slices
+    raise AssertionError("work has no end")
+
+
+def _look(tier: NearTier, key: str) -> Entry | None:
+    """Look *key* up as the kernel does."""
+    entries = tier.entries
+    if tier.segments is not None:
+        entries = tier.segments[hash(key) & (len(tier.segments) - 1)]
+    if entries is None:
+        return tier.get(key)
+    return entries.get(key)
+
+
+def _hammer(tier: NearTier, seconds: float) -> None:
+    """Read and write *tier* from eight threads; check values, hits and tags."""
+    terms = (Terms("one"), Terms("two"))
+    keys = [f"k{number}" for number in range(200)]
+    reads: list[int] = []
+    failures: list[BaseException] = []
+    stop = threading.Event()
+    stamps = iter(range(1, 2**60))
+
+    def read(seed: int) -> None:
+        chance = random.Random(seed)
+        count = 0
+        while not stop.is_set():
+            key = chance.choice(keys)
+            entry = _look(tier, key)
+            try:
+                if tier.touch is not None:
+                    tier.touch(key)
+            except KeyError:
+                continue
+            # No call between the comparison and the count, as in the kernel.
+            if entry is not None and entry.fresh_until > 1.0:
+                entry.hits += 1
+                count += 1
+                if entry.value[0] != key:
+                    raise AssertionError(f"{key} gave {entry.value}")
+        reads.append(count)
+
+    def write(seed: int) -> None:
+        chance = random.Random(seed)
+        while not stop.is_set():
+            key = chance.choice(keys)
+            match chance.randrange(12):
+                case 0:
+                    tier.remove(key)
+                case 1:
+                    for tagged in tier.tagged("t"):
+                        tier.remove(tagged)
+                        break
+                case 2:
+                    tier.work(2.0, 0.0002)
+                case 3:
+                    tier.stats()
+                    tier.tags(key)
+                    list(tier.keys())
+                case _:
+                    life = chance.choice([1.5, math.inf, 50.0])
+                    entry = Entry(key, (key, "x" * chance.randrange(50)), next(stamps), life, terms[seed % 2])
+                    tier.put(entry, ("t",) if chance.random() < 0.3 else ())
+
+    def run(body: Callable[[int], None], seed: int) -> None:
+        try:
+            body(seed)
+        except BaseException as failure:  # noqa: BLE001 - handed to the test's own thread
+            failures.append(failure)
+            stop.set()
+
+    threads = [threading.Thread(target=run, args=(body, seed)) for seed in range(4) for body in (read, write)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        until = monotonic() + seconds
+        while monotonic() < until and not failures:
+            sleep(0.01)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(interval)
+    if failures:
+        raise failures[0]
+    assert sum(reads) > 0
+    assert sum(reads) == tier.stats()["hits"] + terms[0].hits + terms[1].hits
+    held = list(tier.keys())
+    assert tier.stats()["entries"] == len(held)
+    assert {key for key in held if "t" in tier.tags(key)} == set(tier.tagged("t"))
+
+
+class _NearMachine(RuleBasedStateMachine):
+    """Compares a tier with a dictionary that knows what was put last, not what was evicted."""
+
+    def __init__(self, near: BuildNear, capacity: int, max_bytes: int | None = None) -> None:
+        super().__init__()
+        self.tier = near(capacity, max_bytes)
+        self.capacity = capacity
+        self.max_bytes = max_bytes
+        self.terms = (Terms("plain"), Terms("stale", stale=3.0))
+        self.put_last: dict[str, tuple[Any, int, float, tuple[str, ...], Terms]] = {}
+        self.dropped: list[Entry] = []
+        self.reads = 0
+        self.now = 100.0
+
+    @rule(
+        key=KEYS,
+        stamp=st.integers(1, 6),
+        life=st.one_of(st.floats(0.5, 20), st.just(math.inf)),
+        tags=st.lists(st.sampled_from("abc"), unique=True, max_size=2),
+        terms=st.integers(0, 1),
+        size=st.integers(0, 600),
+    )
+    def put(self, key: str, stamp: int, life: float, tags: list[str], terms: int, size: int) -> None:
+        before = self.tier.get(key)
+        value = (bytes(size),)
+        entry = Entry(key, value, stamp, self.now + life, self.terms[terms])
+        stood = before.created_at if before is not None else 0
+        standing = self.tier.put(entry, tuple(tags))
+        if stamp >= stood:
+            self.put_last[key] = (value, stamp, self.now + life, tuple(tags), self.terms[terms])
+            assert standing.value is value
+        else:
+            assert standing is before
+        if self.tier.get(key) is None:
+            assert self.max_bytes is not None
+        else:
+            assert self.tier.get(key) is standing
+        if before is not None and before is not self.tier.get(key):
+            self.dropped.append(before)
+
+    @rule(key=KEYS)
+    def read(self, key: str) -> None:
+        entry = _look(self.tier, key)
+        assert entry is self.tier.get(key)
+        if entry is not None and self.now < entry.fresh_until:
+            if self.tier.touch is not None:
+                self.tier.touch(key)
+            entry.hits += 1
+            self.reads += 1
+
+    @rule(key=KEYS)
+    def remove(self, key: str) -> None:
+        entry = self.tier.get(key)
+        assert self.tier.remove(key) is (entry is not None)
+        assert self.tier.get(key) is None
+        if entry is not None:
+            self.dropped.append(entry)
+
+    @rule(seconds=st.floats(0.5, 10))
+    def sweep(self, seconds: float) -> None:
+        self.now += seconds
+        held = [self.tier.get(key) for key in list(self.tier.keys())]
+        dead = [e for e in held if e is not None and e.fresh_until + e.terms.stale <= self.now]
+        _finish(self.tier, self.now)
+        assert len(list(self.tier.keys())) == len(held) - len(dead)
+        self.dropped += dead
+
+    @precondition(lambda self: self.put_last)
+    @rule()
+    def clear(self) -> None:
+        self.tier.clear()
+        assert not list(self.tier.keys())
+
+    @invariant()
+    def what_is_held_is_what_was_put_last(self) -> None:
+        held = {key: self.tier.get(key) for key in list(self.tier.keys())}
+        by_tag: dict[str, set[str]] = {tag: set() for tag in "abc"}
+        for key, entry in held.items():
+            assert entry is not None
+            value, stamp, fresh_until, tags, terms = self.put_last[key]
+            assert entry.value is value
+            assert (entry.key, entry.created_at, entry.fresh_until) == (key, stamp, fresh_until)
+            assert entry.terms is terms
+            assert tuple(self.tier.tags(key)) == tags
+            for tag in tags:
+                by_tag[tag].add(key)
+        for tag, keys in by_tag.items():
+            assert set(self.tier.tagged(tag)) == keys
+        stats = self.tier.stats()
+        assert stats["entries"] == len(held) <= self.capacity
+        assert stats["bytes"] <= (self.max_bytes or 0)
+        assert stats["hits"] + sum(terms.hits for terms in self.terms) == self.reads
+
+    @invariant()
+    def whoever_holds_a_dropped_entry_sees_a_miss(self) -> None:
+        assert all(entry.fresh_until == -math.inf for entry in self.dropped)
+        assert all(
+            not self.tier.tags(entry.key) for entry in self.dropped if self.tier.get(entry.key) is None
+        )
+
+    def teardown(self) -> None:
+        for key in list(self.tier.keys()):
+            assert self.tier.remove(key)
+        assert self.tier.stats()["entries"] == self.tier.stats()["bytes"] == 0
+        _finish(self.tier, self.now)
+        assert sum(terms.hits for terms in self.terms) == self.reads
