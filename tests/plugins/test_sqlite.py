@@ -18,7 +18,7 @@ from tiercache.testing import FakeClock
 from tiercache.testing.tiers import Surroundings, record_of
 from tiercache_plugins.tiers.sqlite import SqliteConfig
 from tiercache_plugins.tiers.sqlite.link import Link
-from tiercache_plugins.tiers.sqlite.statements import Sequel
+from tiercache_plugins.tiers.sqlite.statements import Ranking
 
 
 class Disorder(PolicyConfig):
@@ -295,7 +295,7 @@ def test_another_policy_finds_its_order_in_an_old_file(context):
 def test_every_order_is_served_by_its_index(context):
     async def life(policy):
         async with opened(context, policy=policy):
-            plan = rows(context, "EXPLAIN QUERY PLAN " + Sequel(context.policy(policy).order).first)
+            plan = rows(context, "EXPLAIN QUERY PLAN " + Ranking(context.policy(policy).order).first)
             assert "USING INDEX order_" in str(plan) or "USING COVERING INDEX order_" in str(plan), plan
             assert "TEMP B-TREE" not in str(plan), plan
 

@@ -227,6 +227,25 @@ def test_a_file_that_was_deleted_is_begun_anew(context, path):
     asyncio.run(life())
 
 
+def test_a_file_that_can_not_be_begun_anew_is_tried_again(context, path, monkeypatch):
+    monkeypatch.setattr("tiercache_plugins.tiers.sqlite.database._AGAIN", 0.2)
+
+    async def life():
+        async with opened(context) as tier:
+            for left in path.parent.glob("cache.db*"):
+                left.unlink()
+            path.mkdir()
+            for _ in range(2):
+                with pytest.raises(TierError, match="a directory|not open"):
+                    await tier.read(KEYS)
+            path.rmdir()
+            await asyncio.sleep(0.25)
+            await tier.write(RECORDS)
+            assert list(await tier.read(KEYS)) == FRAMES
+
+    asyncio.run(life())
+
+
 def test_a_directory_that_was_deleted_is_begun_anew(context):
     async def life():
         async with opened(context, "sub/cache.db") as tier:

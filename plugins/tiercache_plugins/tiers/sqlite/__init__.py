@@ -42,7 +42,9 @@ class SqliteConfig(FarTierConfig):
     )
     policy: PolicyRef = Field("hybrid", description="What goes first where there is no room.")
     busy_timeout: Duration = Field(
-        5.0, description="How long to wait for another process that is writing, before a write is skipped."
+        5.0,
+        le=600,
+        description="How long to wait for another process that is writing, before a write is skipped.",
     )
 
     def check(self, context: CheckContext) -> Iterable[tuple[str, str]]:
@@ -56,15 +58,19 @@ class SqliteConfig(FarTierConfig):
             )
 
     def build(self, context: Context) -> FarTier:
-        """Return the tier, not yet open. Raises TierRefused where the policy has no order for rows."""
+        """Return the tier, not yet open. Raises TierRefused where it can't be."""
         # Not before something is built: it brings the driver.
         from tiercache_plugins.tiers.sqlite.tier import SqliteTier
 
+        try:
+            path = context.directory / Path(self.path).expanduser()
+        except RuntimeError as error:
+            raise TierRefused(f'tier "{context.name}": "{self.path}" names no home directory') from error
         order = context.policy(self.policy).order
         if order is None:
             raise TierRefused(f'tier "{context.name}": the policy "{self.policy}" has no order for rows')
         return SqliteTier(
-            context.directory / Path(self.path).expanduser(),
+            path,
             context.clock,
             order,
             max_bytes=self.max_bytes,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -29,6 +30,10 @@ T = TypeVar("T")
 
 _STRIKES: Final = 3
 """Times in a row that SQLite may call a file damaged before a check that denies it is overruled."""
+_OPENINGS: Final = 3
+"""Times that a file may be replaced while it is opened."""
+_AGAIN: Final = 1.0
+"""Seconds before a file that could not be opened anew is tried again."""
 _OPENING: Final = 0.25
 _CLOSING: Final = 1.0
 """Seconds of housekeeping."""
@@ -59,6 +64,8 @@ class Database:
         self._pid = os.getpid()
         self._inherited: list[Link] = []
         self._strikes = 0
+        self._wanted = False
+        self._again_at = 0.0
 
     async def open(self) -> None:
         """Open the file, made where it is missing. Raises TierRefused for one that is not ours."""
@@ -71,11 +78,13 @@ class Database:
         self._changing = asyncio.Lock()
         async with self._changing:
             await self._open()
+        self._wanted = True
 
     async def close(self) -> None:
         """Note what waits, empty the log and close. Ends within a few seconds, whatever is under way."""
         if self._pid != os.getpid():
             self._leave_behind()
+        self._wanted = False
         async with self._changing:
             if self._writer is not None:
                 finishing = asyncio.ensure_future(self._writer.run(self._rows.finish, _CLOSING))
@@ -105,7 +114,8 @@ class Database:
                     pass
             link = self._reader if reads else self._writer
             if link is None:
-                raise TierError(f"{self._place.text}: not open")
+                await asyncio.shield(asyncio.ensure_future(self._open_again()))
+                continue
             try:
                 result: T = await link.run(self._checked, link, act, *arguments)
             except _Moved:
@@ -142,9 +152,11 @@ class Database:
             ours = self._place.prepare()
             await self._connect(ours=ours)
         except (TierError, asyncio.CancelledError):
+            self._again_at = time.monotonic() + _AGAIN
             await self._disconnect()
             raise
         except Exception as error:
+            self._again_at = time.monotonic() + _AGAIN
             await self._disconnect()
             raise TierError(f"{self._place.text}: {error}") from error
 
@@ -166,19 +178,30 @@ class Database:
             await self._link()
 
     async def _link(self) -> None:
-        self._writer = writer = await Link.to(self._place.text, self._place.patience)
-        await writer.run(self._prepare)
+        for _ in range(_OPENINGS):
+            before = self._place.identity()
+            self._writer = writer = await Link.to(self._place.text, self._place.patience)
+            if await writer.run(self._prepare, before):
+                break
+            await writer.close()
+            self._place.prepare()
+        else:
+            raise TierError(f"{self._place.text}: the file is replaced again and again")
+        writer.identity = before
         await writer.run(self._rows.tend, _OPENING)
-        writer.identity = self._place.identity()
         self._reader = reader = await Link.to(self._place.text, self._place.patience)
         await reader.run(_only_read)
         reader.identity = writer.identity
         self._pid = os.getpid()
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
+    def _prepare(self, connection: sqlite3.Connection, before: tuple[int, int] | None) -> bool:
         with self._place.held():
-            prepare(connection, self._rows.sequel)
+            # Put aside by another process while we opened it: nobody would see what we write.
+            if before is None or self._place.identity() != before:
+                return False
+            prepare(connection, self._rows.ranking)
             self._place.claim()
+            return True
 
     async def _disconnect(self) -> None:
         # Without the lock file's lock: SQLite copies the log only where no other connection is left.
@@ -195,6 +218,15 @@ class Database:
                 self._rows.forget()
                 await self._disconnect()
                 await self._open()
+
+    async def _open_again(self) -> None:
+        """Open what was open and could not be opened anew, now and then."""
+        async with self._changing:
+            if self._reader is not None:
+                return
+            if not self._wanted or time.monotonic() < self._again_at:
+                raise TierError(f"{self._place.text}: not open")
+            await self._open()
 
     async def _recover(self, link: Link, error: Exception) -> bool:
         """Judge the file; begin a new one where it is damaged. Return whether to try again."""

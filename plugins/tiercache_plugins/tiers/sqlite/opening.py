@@ -46,7 +46,7 @@ def says_corrupt(error: BaseException) -> bool:
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _CORRUPT
 
 
-def prepare(connection: sqlite3.Connection, sequel: sql.Sequel) -> None:
+def prepare(connection: sqlite3.Connection, ranking: sql.Ranking) -> None:
     """Lay out a new database, or see that an old one is ours, and set the connection up. Lock held.
 
     Raises Foreign where it is not, and sqlite3.Error where it is damaged.
@@ -75,11 +75,11 @@ def prepare(connection: sqlite3.Connection, sequel: sql.Sequel) -> None:
     for statement in sql.PROBES:
         connection.execute(statement).fetchall()
     orders = {name.decode() for (name,) in connection.execute(sql.ORDERS).fetchall()}
-    if sequel.name not in orders:
+    if ranking.name not in orders:
         connection.execute("BEGIN IMMEDIATE")
         for name in orders:
             connection.execute(f'DROP INDEX "{name}"')
-        connection.execute(sequel.index)
+        connection.execute(ranking.index)
         connection.execute("COMMIT")
 
 

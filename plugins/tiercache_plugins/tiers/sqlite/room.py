@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import time
@@ -11,6 +12,8 @@ from tiercache_plugins.tiers.sqlite import statements as sql
 
 if TYPE_CHECKING:
     from tiercache_plugins.tiers.sqlite.place import Place
+
+log = logging.getLogger("tiercache.tier")
 
 _LOG: Final = 4 * 2**20
 """Bytes of the write-ahead log after which it is copied into the database."""
@@ -25,7 +28,7 @@ _CHANCES: Final = 32
 class Counts:
     """What happened since the tier was opened, in this process."""
 
-    __slots__ = ("bytes", "corrupt", "entries", "evicted", "expired")
+    __slots__ = ("bytes", "corrupt", "entries", "evicted", "expired", "untidy")
 
     def __init__(self) -> None:
         self.entries = 0
@@ -36,6 +39,8 @@ class Counts:
         self.expired = 0
         self.corrupt = 0
         """Rows whose checksum did not fit."""
+        self.untidy = 0
+        """Times that pages could not be given back, or the log not be copied."""
 
 
 class Totals:
@@ -65,11 +70,11 @@ class Totals:
 class Room:
     """Keeps one database within its bounds. Called inside the transactions that write, and right after."""
 
-    __slots__ = ("_counts", "_log_grew", "_max_bytes", "_max_pages", "_place", "_sequel")
+    __slots__ = ("_counts", "_log_grew", "_max_bytes", "_max_pages", "_place", "_ranking")
 
-    def __init__(self, place: Place, sequel: sql.Sequel, max_bytes: int, counts: Counts) -> None:
+    def __init__(self, place: Place, ranking: sql.Ranking, max_bytes: int, counts: Counts) -> None:
         self._place = place
-        self._sequel = sequel
+        self._ranking = ranking
         self._max_bytes = max_bytes
         self._max_pages = max_bytes * 5 // 4 // sql.PAGE + _SLACK
         self._counts = counts
@@ -125,13 +130,13 @@ class Room:
         """Take one chunk; return whether there was one. *within*: pages are short, not bytes."""
         spared_in_a_row = 0
         while True:
-            first = connection.execute(self._sequel.first).fetchall()
+            first = connection.execute(self._ranking.first).fetchall()
             if not first:
                 return False
             forced = spared_in_a_row >= _CHANCES * sql.CHUNK
             spared = [] if forced else [{"id": row, "now": now} for row, _, chance in first if chance]
             if spared:
-                connection.executemany(self._sequel.chance, spared)
+                connection.executemany(self._ranking.chance, spared)
             excess = totals.bytes - self._max_bytes
             gone: list[tuple[int]] = []
             for row, size, chance in first:
@@ -149,7 +154,17 @@ class Room:
             spared_in_a_row += len(spared)
 
     def tidy(self, connection: sqlite3.Connection) -> None:
-        """After a commit: give some free pages back, and copy the log where it has grown. Lock held."""
+        """After a commit: give some free pages back, and copy the log where it has grown. Lock held.
+
+        What fails here for want of room or a lock is counted, not raised: the commit stands.
+        """
+        try:
+            self._tidy(connection)
+        except sqlite3.OperationalError as error:
+            self._counts.untidy += 1
+            log.debug("%s: not tidied: %s", self._place.text, error)
+
+    def _tidy(self, connection: sqlite3.Connection) -> None:
         (free,) = connection.execute("PRAGMA freelist_count").fetchone()
         if free > 2 * _FREE:
             (pages,) = connection.execute("PRAGMA page_count").fetchone()

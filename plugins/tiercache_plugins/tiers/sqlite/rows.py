@@ -35,15 +35,15 @@ class Standing(NamedTuple):
 class Rows:
     """The rows of one database. Reads come from one thread, everything else from another."""
 
-    __slots__ = ("_clock", "_damaged", "_max_bytes", "_place", "_reads", "_room", "counts", "sequel")
+    __slots__ = ("_clock", "_damaged", "_max_bytes", "_place", "_reads", "_room", "counts", "ranking")
 
     def __init__(self, place: Place, clock: Clock, order: Order, max_bytes: int) -> None:
         self.counts = Counts()
         self._place = place
         self._clock = clock
         self._max_bytes = max_bytes
-        self.sequel = sql.Sequel(order)
-        self._room = Room(place, self.sequel, max_bytes, self.counts)
+        self.ranking = sql.Ranking(order)
+        self._room = Room(place, self.ranking, max_bytes, self.counts)
         # Appended to by the reading thread, taken from by the writing one: both atomic.
         self._reads: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
         self._damaged: deque[tuple[int, object]] = deque(maxlen=_REMEMBERED)
@@ -75,7 +75,7 @@ class Rows:
                     self._damaged.append((row, checksum))
                 elif expires > now:
                     found[key] = frame
-                    if self.sequel.watches:
+                    if self.ranking.watches:
                         self._reads.append((row, now))
         return [found.get(key.encode()) for key in keys]
 

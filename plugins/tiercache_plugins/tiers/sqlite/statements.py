@@ -105,7 +105,7 @@ TABLES: Final = "SELECT count(*) FROM sqlite_master"
 ORDERS: Final = "SELECT name FROM sqlite_master WHERE type = 'index' AND name GLOB 'order_*'"
 
 
-class Sequel:
+class Ranking:
     """The statements of one policy's order. Its terms are code of the policy, never input."""
 
     __slots__ = ("chance", "first", "index", "name", "watches")

@@ -106,7 +106,7 @@ class SqliteTier:
             "expired": counts.expired,
             "corrupt": counts.corrupt,
             "recovered": self._database.recovered,
-            "internal_errors": self._database.errors,
+            "errors_untold": self._database.errors + counts.untidy,
         }
 
 
