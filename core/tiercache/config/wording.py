@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
@@ -11,9 +12,9 @@ from pydantic_core import ErrorDetails
 
 _TYPES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "int_type": "a whole number, such as 10_000",
-        "int_parsing": "a whole number, such as 10_000",
-        "int_from_float": "a whole number, such as 10_000",
+        "int_type": "a whole number",
+        "int_parsing": "a whole number",
+        "int_from_float": "a whole number",
         "float_type": "a number",
         "float_parsing": "a number",
         "finite_number": "a number that is not infinite",
@@ -83,11 +84,9 @@ def explain(error: ErrorDetails, options: Sequence[str], *, show: bool) -> str:
             f"{_value(error['input'], show=show)} is not accepted; text of the form {context['pattern']} is"
         )
     if kind in {"literal_error", "enum"}:
-        text = f"{_value(error['input'], show=show)} is not accepted; {context['expected']} is"
-        names = [
-            name.strip("'\"") for part in str(context["expected"]).split(" or ") for name in part.split(", ")
-        ]
-        return text + closest(str(error["input"]), names) if show else text
+        expected = str(context["expected"]).replace("'", '"')
+        text = f"{_value(error['input'], show=show)} is not accepted; {expected} is"
+        return text + closest(str(error["input"]), re.findall(r'"([^"]*)"', expected)) if show else text
     if kind in {"value_error", "assertion_error"}:
         return str(context["error"])
     message = error["msg"]
