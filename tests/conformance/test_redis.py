@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+
 import pytest
 
 from servers import Certificates, Cluster, Sentinel, Server
-from tiercache.testing.tiers import FarTierSuite
+from tiercache import FarTier, TierError
+from tiercache.testing.tiers import FarTierSuite, Surroundings, record_of
 from tiercache_plugins.tiers.redis import RedisConfig
 
 # A loaded machine may take longer than the default of 250 ms; what is tested here is not speed.
@@ -53,22 +57,13 @@ class TestRedis7ByTls(FarTierSuite):
         )
 
 
-class TestCluster(FarTierSuite):
-    fake_clock = False
-    examples = 8
-
-    @pytest.fixture
-    def config(self, valkey_cluster: Cluster) -> RedisConfig:
-        return RedisConfig(mode="cluster", nodes=valkey_cluster.addresses, timeout=PATIENT)
-
-
 class TestClusterByResp3(FarTierSuite):
     fake_clock = False
-    examples = 5
+    examples = 4
 
     @pytest.fixture
     def config(self, valkey_cluster: Cluster) -> RedisConfig:
-        return RedisConfig(mode="cluster", url=valkey_cluster.url, protocol=3, timeout=PATIENT)
+        return RedisConfig(mode="cluster", nodes=valkey_cluster.addresses, protocol=3, timeout=PATIENT)
 
 
 class TestSentinel(FarTierSuite):
@@ -80,3 +75,42 @@ class TestSentinel(FarTierSuite):
         return RedisConfig(
             mode="sentinel", nodes=sentinel.addresses, service=sentinel.service, timeout=PATIENT
         )
+
+
+@pytest.fixture(scope="module")
+def mortal() -> Iterator[Server]:
+    """A server for one module, to be killed."""
+    with Server("valkey") as server:
+        yield server
+
+
+class TestValkeyKilledInTheMiddle(FarTierSuite):
+    """Each test finds a tier that was at work when its server died and came back empty."""
+
+    fake_clock = False
+    examples = 5
+
+    @pytest.fixture
+    def config(self, mortal: Server) -> RedisConfig:
+        return RedisConfig(url=mortal.url, timeout=PATIENT)
+
+    @pytest.fixture
+    def tier(
+        self, config: RedisConfig, context: Surroundings, runner: asyncio.Runner, mortal: Server
+    ) -> Iterator[FarTier]:
+        lost = [record_of(f"{context.namespace}:lost:{n}") for n in range(50)]
+
+        async def interrupted() -> FarTier:
+            tier = config.build(context)
+            await tier.open()
+            assert await tier.write(lost) == [1] * len(lost)
+            await asyncio.to_thread(mortal.kill)
+            with pytest.raises(TierError):
+                await tier.read([record.key for record in lost])
+            await asyncio.to_thread(mortal.start)
+            assert await tier.read([record.key for record in lost]) == [None] * len(lost)
+            return tier
+
+        tier = runner.run(interrupted())
+        yield tier
+        runner.run(tier.close())

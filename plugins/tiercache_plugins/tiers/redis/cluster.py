@@ -16,21 +16,16 @@ from redis import asyncio as driver
 from redis.asyncio.cluster import ClusterNode
 from redis.crc import key_slot
 from redis.exceptions import (
-    AskError,
     ClusterDownError,
     ResponseError,
-    TryAgainError,
 )
 from redis.exceptions import ConnectionError as Disconnected
 
 from tiercache_plugins.tiers.redis.connect import connection_options, known, line_to
-from tiercache_plugins.tiers.redis.line import Command, Line, Reply
+from tiercache_plugins.tiers.redis.line import Command, Line, Reply, redirects
 
 if TYPE_CHECKING:
     from tiercache_plugins.tiers.redis import RedisConfig
-
-# MOVED is an AskError too.
-_REDIRECTED = (AskError, TryAgainError)
 
 
 class Cluster:
@@ -85,10 +80,10 @@ class Cluster:
                 for i, reply in zip(group, answer, strict=True):
                     replies[i] = reply
             for i, reply in enumerate(replies):
-                if isinstance(reply, _REDIRECTED):
+                if redirects(reply):
                     replies[i] = await self._redirected(commands[i])
-                elif isinstance(reply, ClusterDownError):
-                    raise reply
+                elif isinstance(reply, ResponseError) and _down(reply):
+                    raise ClusterDownError(str(reply))
         return replies
 
     async def scan(self, pattern: str) -> AsyncIterator[Sequence[bytes]]:
@@ -133,3 +128,7 @@ class Cluster:
             line = line_to(self._config, self._directory, node.host, node.port)
             self._lines[node.host, node.port] = line
         return line
+
+
+def _down(reply: ResponseError) -> bool:
+    return isinstance(reply, ClusterDownError) or str(reply).startswith("CLUSTERDOWN ")

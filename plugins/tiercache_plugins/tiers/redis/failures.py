@@ -9,6 +9,7 @@ from typing import Final
 from redis import exceptions
 
 from tiercache import TierError, TierRefused
+from tiercache_plugins.tiers.redis.line import redirects
 
 _SHOWN: Final = 200
 # What a server quotes of a command may be a value, and a value may be a secret. What the driver quotes of its
@@ -55,7 +56,7 @@ class Failures:
                 return TierRefused(self._text(error))
             if isinstance(error, _TEMPORARY):
                 return None
-            if isinstance(error, exceptions.AskError):
+            if redirects(error):
                 return TierRefused(f'{self._where}: the server is a node of a cluster; set mode = "cluster"')
             if isinstance(error, exceptions.ResponseError):
                 return TierRefused(self._text(error))

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from typing import Any, Final, Protocol
 
 from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import AskError, MaxConnectionsError, RedisError, ResponseError, TryAgainError
 from redis.exceptions import ConnectionError as Disconnected
-from redis.exceptions import MaxConnectionsError, RedisError, ResponseError
 
 Command = tuple[str | bytes | int, ...]
 Reply = Any
@@ -96,9 +96,12 @@ class Line:
                     replies.append(await connection.read_response())
                 except ResponseError as error:
                     replies.append(error)
-        except BaseException:
+        except BaseException as error:
             # Whatever comes over it from now on answers nobody's question.
             await _cut(connection, writer)
+            if self._closed and isinstance(error, Exception):
+                # Closed under its hands, the driver may fail in any way.
+                raise Disconnected("closed") from error
             raise
         finally:
             self._busy.discard(connection)
@@ -154,6 +157,14 @@ class Line:
         await connection.connect()
         if self._closed:
             raise Disconnected("closed")
+
+
+def redirects(reply: Reply) -> bool:
+    """Return whether *reply* says that another node of a cluster holds the key, or soon will."""
+    # Older releases of the driver have types of their own for these only in the cluster's connections.
+    return isinstance(reply, ResponseError) and (
+        isinstance(reply, (AskError, TryAgainError)) or str(reply).startswith(("MOVED ", "ASK ", "TRYAGAIN "))
+    )
 
 
 def _writer(connection: Any) -> asyncio.StreamWriter | None:
