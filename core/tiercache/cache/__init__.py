@@ -192,22 +192,7 @@ class Cache(Reading):
 
     async def delete_many(self, keys: Iterable[str]) -> int:
         """Drop *keys* from every tier; return how many were there."""
-        addresses = {key: self._way(key, None).address(key) for key in keys}
-        there = {key for key in addresses if self._house.forget(key)}
-        waiting = [
-            (key, far.writes.delete(address))
-            for far in reversed(self._house.fars.values())
-            for key, address in addresses.items()
-        ]
-        try:
-            for key, done in waiting:
-                if await done:
-                    there.add(key)
-        finally:
-            # Again: a read that began before the far tiers were done may have brought a value back.
-            for key in addresses:
-                self._house.forget(key)
-        return len(there)
+        return await self._house.delete({key: self._way(key, None).address(key) for key in keys})
 
     async def clear(self) -> None:
         """Drop everything in this namespace, from every tier.

@@ -150,7 +150,7 @@ class Reading:
         if shaped is not MISSING or load.landed is not MISSING:
             return value if shaped is MISSING else shaped
         # What was cached is of an earlier shape, and the caller has a loader: let it bring a new one.
-        await self.delete(key)
+        await self._house.delete({key: way.address(key)})
         return await self.get_or_set(
             key, loader, route=route, ttl=ttl, stale=stale, tags=tags, as_type=as_type
         )

@@ -123,6 +123,24 @@ class House:
                 near.remove(key)
         return there
 
+    async def delete(self, addresses: Mapping[str, str]) -> int:
+        """Drop keys, given with their addresses, from every tier; return how many were there."""
+        there = {key for key in addresses if self.forget(key)}
+        waiting = [
+            (key, far.writes.delete(address))
+            for far in reversed(self.fars.values())
+            for key, address in addresses.items()
+        ]
+        try:
+            for key, done in waiting:
+                if await done:
+                    there.add(key)
+        finally:
+            # Again: a read that began before the far tiers were done may have brought a value back.
+            for key in addresses:
+                self.forget(key)
+        return len(there)
+
     def standing(self, key: str, route: Route) -> Entry | None:
         """Return the near entry of *key* on *route* where it is fresh. Not a read."""
         entry = route.near.get(key) if route.near is not None else None
