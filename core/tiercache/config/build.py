@@ -54,7 +54,7 @@ class Readers(Mapping[str, _Stage]):
 
     def __init__(self, kind: Kind, builder: Builder) -> None:
         self._builder = builder
-        self._kind = kind
+        self._kind: Kind = kind
         self._configs: dict[str, tuple[str, StageConfig]] = {}
         for name, config in builder.plan.stages.get(kind, {}).items():
             self._configs.setdefault(config.type_name(), (name, config))
@@ -130,7 +130,7 @@ class Builder:
 
 
 def build(plan: Plan, clock: Clock) -> House:
-    """Return the live, unopened stages of *plan*. Only what a route uses is built, and its driver imported."""
+    """Return the live, unopened stages of *plan*. Only what a route uses is built and imported."""
     builder = Builder(plan, clock)
     used = dict.fromkeys(tier for route in plan.routes.values() for tier in route.tiers)
     nears: dict[str, NearTier] = {}
