@@ -547,7 +547,7 @@ ODD_SECRETS = st.text(st.characters(exclude_categories=["Cs"]), min_size=4).filt
     ],
 )
 def test_no_secret_is_ever_shown(tmp_path_factory: pytest.TempPathFactory, text: str, secret: str) -> None:
-    folder = tmp_path_factory.getbasetemp()
+    folder = tmp_path_factory.mktemp("document")
     written = text.format(secret)
     file = write(
         folder,
