@@ -156,6 +156,13 @@ def test_what_belongs_to_another_user_is_refused(context, tmp_path):
     refused(context, "belongs to user 65534")
 
 
+def test_a_path_that_can_not_be_is_refused(context, tmp_path):
+    (tmp_path / "file").touch()
+    refused(context, "may be written to", path="file/cache.db")
+    refused(context, "may be written to", path="x" * 300)
+    refused(context, "no home directory", path="~nobody-of-that-name/cache.db")
+
+
 @pytest.mark.parametrize("name", ["cache.db", "cache.db-wal", "cache.db-shm", "cache.db-lock"])
 def test_a_symbolic_link_is_refused(context, tmp_path, name):
     (tmp_path / "elsewhere").write_bytes(b"precious")

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tiercache.contracts import Counts, FarTier, Scans, Swaps, Wipes
-from tiercache.frame import COUNTER, stamp_of, unpack
+from tiercache.frame import COUNTER, TOMBSTONE, stamp_of, unpack
 from tiercache.testing.tiers.frames import record_of
 from tiercache.testing.tiers.ground import HOSTILE, Address, Ground, finish
 from tiercache.testing.tiers.surroundings import Surroundings
@@ -154,6 +154,19 @@ class Abilities(Ground):
         with pytest.raises(TypeError):
             runner.run(tier.increment(record_of(record.key, 1, stamp=5), 1))
         assert list(runner.run(tier.read([record.key]))) == [record.frame]
+
+    def test_a_counter_begins_anew_above_a_tombstone(
+        self, tier: FarTier, address: Address, runner: asyncio.Runner
+    ) -> None:
+        self.having(Counts)
+        assert isinstance(tier, Counts)
+        key = address("a")
+        runner.run(tier.write([record_of(key, b"", stamp=8, flags=TOMBSTONE)]))
+        assert runner.run(tier.increment(record_of(key, 3, stamp=5), 3)) == 3
+        (frame,) = runner.run(tier.read([key]))
+        assert frame is not None
+        assert stamp_of(frame) > 8, "what the tombstone keeps out would replace the counter"
+        assert unpack(key.encode(), frame).flags & COUNTER
 
     def test_concurrent_increments_sum(self, tier: FarTier, address: Address, runner: asyncio.Runner) -> None:
         self.having(Counts)

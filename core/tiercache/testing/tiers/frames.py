@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tiercache.clock import NEVER
 from tiercache.contracts import Record
-from tiercache.frame import COUNTER, pack
+from tiercache.frame import COUNTER, TOMBSTONE, pack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,16 +15,20 @@ if TYPE_CHECKING:
 def frame_of(
     address: str, payload: bytes = b"value", *, stamp: int = 1, flags: int = 0, tags: Sequence[str] = ()
 ) -> bytes:
-    """Return a frame for *address*, a key with its namespace in front, that carries *payload*."""
+    """Return a frame for *address*, a key with its namespace in front, that carries *payload*.
+
+    Counters and tombstones name no serializer and no size, as in the kernel.
+    """
+    plain = not flags & (COUNTER | TOMBSTONE)
     return pack(
         address.encode(),
         flags=flags,
-        serializer=b"raw",
+        serializer=b"raw" if plain else b"",
         compressor=b"",
         created_at=stamp,
         fresh_until=NEVER,
         stale_until=NEVER,
-        size=len(payload),
+        size=len(payload) if plain else 0,
         tags=tags,
         payload=payload,
     )

@@ -38,7 +38,8 @@ class SqliteConfig(FarTierConfig):
     max_bytes: Size = Field(
         2**30,
         ge=2**16,
-        description="Bytes of keys, frames and their upkeep; the file is kept within 1.25 times that.",
+        description="Bytes of keys, frames and their upkeep. The file stays within 1.25 times that "
+        "and half a MiB, its log within a few MiB.",
     )
     policy: PolicyRef = Field("hybrid", description="What goes first where there is no room.")
     busy_timeout: Duration = Field(

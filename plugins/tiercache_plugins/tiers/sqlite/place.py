@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -13,6 +14,10 @@ from typing import Final
 
 from tiercache import TierError, TierRefused
 
+_HOPELESS: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
+)
+"""What waiting will not mend."""
 COMPANIONS: Final = ("-wal", "-shm", "-lock")
 _MARK: Final = b"tiercache 1\n"
 """What the lock file holds: whose the database is, and its schema."""
@@ -43,6 +48,16 @@ class Place:
         Return whether the lock file said before that the database is ours, of this schema. Raises
         TierRefused where somebody else could reach or replace the files.
         """
+        try:
+            return self._prepare()
+        except OSError as error:
+            if error.errno in _HOPELESS:
+                raise TierRefused(
+                    f"{self.text}: {error.strerror}; a path in a directory that may be written to is accepted"
+                ) from error
+            raise
+
+    def _prepare(self) -> bool:
         self._check_directory()
         for companion in ("", *COMPANIONS):
             self._check_file(Path(self.text + companion))
