@@ -368,6 +368,22 @@ def test_a_mark_where_none_can_be_is_undecodable(serializer, mark):
             serializer.loads(ormsgpack.packb(value, option=ormsgpack.OPT_NON_STR_KEYS))
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x92\xc7\x01\x20x\xc7\x00\x20",
+        b"\x92\xd4\x20x\x01",
+        b"\x81\x92\xc7\x00\x20\x01\x01",
+        b"\x81\xc7\x00\x20\x01",
+        b"\x91\x81\x91\x91\xc7\x00\x23\x01",
+    ],
+    ids=["with bytes", "with one byte", "in a key", "as a key", "deep in a key"],
+)
+def test_a_mark_in_a_key_or_with_bytes_is_undecodable(plain, data):
+    with pytest.raises(Undecodable):
+        plain.loads(data)
+
+
 @pytest.mark.parametrize("encoding", [b"\xc8\x00\x00", b"\xc9\x00\x00\x00\x00"])
 def test_a_mark_written_in_another_way_is_undecodable(plain, encoding):
     assert plain.loads(b"\x92\xc7\x00\x20\x01") == (1,)
@@ -464,6 +480,10 @@ def test_a_class_that_has_changed_since_is_undecodable(serializer):
     class Point3(Point):
         z: int = 0
 
+    @dataclasses.dataclass
+    class Point1:
+        x: int
+
     class Grown(User):
         age: int = 0
 
@@ -475,6 +495,7 @@ def test_a_class_that_has_changed_since_is_undecodable(serializer):
 
     for old, new in (
         (Point, Point3),
+        (Point, Point1),
         (User, Grown),
         (Strict, Hidden),
         (Colour, Fewer),
