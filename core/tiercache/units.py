@@ -101,14 +101,19 @@ Size = Annotated[
 """An option in bytes that reads well in TOML: 65536, "64KiB", "1GiB"."""
 
 
+def _decimal(number: float) -> str:
+    # Never an exponent: what is written here must be read again by `seconds`.
+    return f"{number:.6f}".rstrip("0").rstrip(".")
+
+
 def format_seconds(value: float) -> str:
     """Return a duration in the largest unit that divides it: 5400.0 → "90m"."""
     if math.isinf(value):
         return "never"
     for unit in ("w", "d", "h", "m", "s"):
         if value >= SECONDS[unit] and value % SECONDS[unit] == 0:
-            return f"{value / SECONDS[unit]:g}{unit}"
-    return f"{value * 1000:g}ms" if value >= 0.001 else f"{value * 1e6:g}us"
+            return f"{_decimal(value / SECONDS[unit])}{unit}"
+    return f"{_decimal(value * 1000)}ms" if value >= 0.001 else f"{_decimal(value * 1e6)}us"
 
 
 def format_size(value: int) -> str:
