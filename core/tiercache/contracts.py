@@ -64,7 +64,8 @@ class StageConfig(BaseModel):
     def check(self, context: CheckContext) -> Iterable[tuple[str, str]]:
         """Yield (option, message) for what validation of single options can't see.
 
-        Called once the references of the whole document are resolved. Pure: no I/O.
+        Called once the references of the whole document are resolved. No I/O, but for the import of what
+        an option names.
         """
         del context
         return ()

@@ -12,5 +12,16 @@ pytest.register_assert_rewrite(
 )
 
 from tiercache.testing.clock import FakeClock  # noqa: E402
+from tiercache.testing.codecs import CompressorSuite, SerializerSuite, same  # noqa: E402
+from tiercache.testing.policies import NearTierSuite, PolicySuite  # noqa: E402
+from tiercache.testing.tiers import FarTierSuite  # noqa: E402
 
-__all__ = ["FakeClock"]
+__all__ = [
+    "CompressorSuite",
+    "FakeClock",
+    "FarTierSuite",
+    "NearTierSuite",
+    "PolicySuite",
+    "SerializerSuite",
+    "same",
+]
