@@ -67,7 +67,10 @@ def guarded() -> Iterator[Server]:
 # Rights and passwords
 
 
-def test_few_rights_are_enough(guarded: Server, surroundings: Surroundings, prefix: str) -> None:
+@pytest.mark.parametrize("mode", ["standalone", "cluster"])
+def test_few_rights_are_enough(
+    guarded: Server, valkey_cluster: Cluster, surroundings: Surroundings, prefix: str, mode: str
+) -> None:
     async def act(tier: Any) -> None:
         records = [record_of(f"{prefix}{n}") for n in range(20)]
         assert await tier.write(records) == [1] * 20
@@ -79,8 +82,13 @@ def test_few_rights_are_enough(guarded: Server, surroundings: Surroundings, pref
         await tier.wipe(prefix)
         assert await tier.read([records[1].key]) == [None]
 
-    config = RedisConfig(url=guarded.url.replace(f":{SECRET}@", f"{USER}:{SECRET}@"))
-    run(config, surroundings, act)
+    address = guarded.address
+    if mode == "cluster":
+        address = valkey_cluster.nodes[0].address
+        for node in valkey_cluster.nodes:
+            node.ask("ACL", "SETUSER", USER, f">{SECRET}", *ACL.split(), "+cluster|slots")
+    url = f"redis://{USER}:{SECRET}@{address}"
+    run(RedisConfig.model_validate({"url": url, "mode": mode, "timeout": 5}), surroundings, act)
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -250,18 +258,21 @@ def test_what_others_put_there_is_no_frame(
 
 
 def test_a_key_that_is_no_text_is_counted_and_left_out_but_wiped(
-    valkey_server: Server, surroundings: Surroundings, prefix: str
+    valkey_server: Server, valkey_cluster: Cluster, surroundings: Surroundings, prefix: str
 ) -> None:
     key = prefix.encode() + b"\xff"
+    servers = iter([valkey_server, *(node for node in valkey_cluster.nodes if _serves(node, key))])
 
     async def act(tier: Any) -> None:
-        valkey_server.ask("SET", key, "x")
+        server = next(servers)
+        server.ask("SET", key, "x")
         assert [chunk async for chunk in tier.scan(prefix)] == []
         assert tier.stats()["foreign_keys"] == 1
         await tier.wipe(prefix)
-        assert valkey_server.ask("EXISTS", key) == 0
+        assert server.ask("EXISTS", key) == 0
 
     run(RedisConfig(url=valkey_server.url), surroundings, act)
+    run(RedisConfig(url=valkey_cluster.url, mode="cluster", timeout=5), surroundings, act)
 
 
 def test_scripts_that_the_server_forgot_are_sent_again(
@@ -435,8 +446,15 @@ def test_an_answer_never_reaches_another_question(
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("tls", [False, True])
 def test_a_hung_server_costs_one_timeout_and_closing_waits_for_nobody(
-    surroundings: Surroundings, certificates: Certificates, protocol: int, tls: bool
+    surroundings: Surroundings,
+    certificates: Certificates,
+    request: pytest.FixtureRequest,
+    protocol: int,
+    tls: bool,
 ) -> None:
+    if tls:
+        # Skips the test where no server with TLS is installed.
+        request.getfixturevalue("tls_server")
     options: dict[str, Any] = {"protocol": protocol, "timeout": 0.25}
     if tls:
         options |= {"tls_ca": certificates.ca, "tls_cert": certificates.cert, "tls_key": certificates.key}
@@ -569,6 +587,10 @@ def test_a_slot_that_moves_is_followed(valkey_cluster: Cluster, surroundings: Su
         run(RedisConfig(url=valkey_cluster.url, mode="cluster", timeout=5), surroundings, act)
     finally:
         move(home)
+
+
+def _serves(node: Server, key: bytes) -> bool:
+    return _holds(node, int(node.ask("CLUSTER", "KEYSLOT", key)))
 
 
 def _holds(node: Server, slot: int) -> bool:

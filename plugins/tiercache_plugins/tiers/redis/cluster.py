@@ -52,7 +52,8 @@ class Cluster:
 
     def place(self, key: str) -> Hashable:
         """Return the slot of *key*."""
-        return key_slot(key.encode())
+        # Foreign keys, which a wipe meets, need not be text.
+        return key_slot(key.encode(errors="surrogateescape"))
 
     async def run(self, commands: Sequence[Command]) -> list[Reply]:
         """Send *commands*, to all the primaries they concern at the same time."""

@@ -9,12 +9,23 @@ from __future__ import annotations
 from hashlib import sha1
 from typing import Final, NamedTuple
 
+from tiercache import NEVER, Record
+
 
 class Script(NamedTuple):
     """A script and the digest that the server knows it by."""
 
     source: str
     digest: str
+
+
+def life(record: Record, now: int) -> bytes:
+    """Return how long *record* may stay, counted from *now* in microseconds: milliseconds as text, "" for
+    ever, "0" for over.
+    """
+    if record.expires_at == NEVER:
+        return b""
+    return b"%d" % max(0, (record.expires_at - now) // 1000)
 
 
 def _script(source: str) -> Script:
@@ -69,9 +80,9 @@ end
 return reply
 """
 )
-"""KEYS: the keys. ARGV: one letter a record ("c" conditional, "u" not), then frame and life of each.
+"""KEYS: the keys. ARGV: one letter a record ("c" conditional, "u" not), then frame and `life` of each.
 
-A life is milliseconds, "" for ever, "0" for over. Replies for each 1 where the frame stands as sent, 0 where
+Replies for each 1 where the frame stands as sent, 0 where
 it was kept out, else the eight bytes of the stamp it stands under.
 """
 
@@ -92,7 +103,7 @@ store(KEYS[1], ARGV[1], ARGV[2])
 return 1
 """
 )
-"""KEYS: the key. ARGV: frame, life, the stamp expected as eight bytes ("" for nothing). Replies 1 or 0."""
+"""KEYS: the key. ARGV: frame, `life`, the stamp expected as eight bytes ("" for nothing). Replies 1 or 0."""
 
 INCREMENT: Final = _script(
     _STANDS
@@ -131,7 +142,7 @@ redis.call('SET', key, raised .. old:sub(9, start - 1) .. text, 'KEEPTTL')
 return text
 """
 )
-"""KEYS: the key. ARGV: the frame to begin with, its life, the delta. Replies the sum as text, 0 where no
+"""KEYS: the key. ARGV: the frame to begin with, its `life`, the delta. Replies the sum as text, 0 where no
 counter stands, 1 where the sum does not fit.
 
 The payload is put in the key's place for the moment of an INCRBY, whose 64 bits Lua does not have; nobody

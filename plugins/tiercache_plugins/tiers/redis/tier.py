@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis import exceptions
 
-from tiercache import NEVER, Context, Record, TierError, TierRefused
+from tiercache import Context, Record, TierError, TierRefused
 from tiercache_plugins.tiers.redis import connect
 from tiercache_plugins.tiers.redis.cluster import Cluster
 from tiercache_plugins.tiers.redis.failures import Failures
-from tiercache_plugins.tiers.redis.scripts import DELETE, INCREMENT, SWAP, WRITE, Script
+from tiercache_plugins.tiers.redis.scripts import DELETE, INCREMENT, SWAP, WRITE, Script, life
 
 if TYPE_CHECKING:
     from tiercache_plugins.tiers.redis import RedisConfig
     from tiercache_plugins.tiers.redis.line import Command, Reply, Wire
 
-_READ_AT_ONCE: Final = 512
+_READ_AT_ONCE: Final = 128
+"""A longer batch is several MGETs in one write: the timeout is for each reply, however large the frames."""
 _DELETED_AT_ONCE: Final = 500
 _WRITTEN_AT_ONCE: Final = 256
 _WRITTEN_BYTES: Final = 1 << 20
@@ -99,7 +100,7 @@ class RedisTier:
         return frames
 
     async def write(self, records: Sequence[Record]) -> Sequence[int]:
-        """Store *records*, the comparison of stamps included, as one script a server at most 1 MiB long."""
+        """Store *records* by a script that compares the stamps, calls of at most 1 MiB in one write."""
         stamps = [0] * len(records)
         groups = self._groups([record.key for record in records], _WRITTEN_AT_ONCE)
         groups = [part for group in groups for part in _by_size(group, records)]
@@ -150,7 +151,7 @@ class RedisTier:
         """Store *record* only where the stored stamp is *expected*, or nothing stands and it is None."""
         arguments = [
             record.frame,
-            _life(record, self._context.clock.micros()),
+            life(record, self._context.clock.micros()),
             b"" if expected is None else expected.to_bytes(8, "big"),
         ]
         return bool((await self._scripts(SWAP, [([record.key], arguments)]))[0])
@@ -159,7 +160,7 @@ class RedisTier:
         """Add *delta* to the counter under `record.key`, exactly, in 64 bits."""
         if not _LOWEST <= delta <= _HIGHEST:
             raise OverflowError(f"{delta} does not fit 64 bits")
-        arguments = [record.frame, _life(record, self._context.clock.micros()), b"%d" % delta]
+        arguments = [record.frame, life(record, self._context.clock.micros()), b"%d" % delta]
         reply = (await self._scripts(INCREMENT, [([record.key], arguments)]))[0]
         if isinstance(reply, bytes):
             return int(reply)
@@ -180,7 +181,7 @@ class RedisTier:
     def _written(self, records: Sequence[Record], now: int) -> tuple[list[str], list[bytes]]:
         arguments = [bytes(99 if record.conditional else 117 for record in records)]
         for record in records:
-            arguments += record.frame, _life(record, now)
+            arguments += record.frame, life(record, now)
         return [record.key for record in records], arguments
 
     async def _scan(self, prefix: str) -> AsyncIterator[Sequence[bytes]]:
@@ -276,13 +277,6 @@ class RedisTier:
             path = getattr(self._config, option)
             if path is not None and not (self._context.directory / path).is_file():
                 raise TierRefused(f'tier "{self._context.name}": {option}: there is no file "{path}"')
-
-
-def _life(record: Record, now: int) -> bytes:
-    """Return how long *record* may stay, as the scripts take it."""
-    if record.expires_at == NEVER:
-        return b""
-    return b"%d" % max(0, (record.expires_at - now) // 1000)
 
 
 def _by_size(group: Sequence[int], records: Sequence[Record]) -> list[Sequence[int]]:

@@ -1,13 +1,4 @@
-"""Real servers on loopback for tests: Valkey, Redis 6.2 and 7, a cluster, Sentinel, TLS.
-
-Usable outside pytest:
-
-    with Server("valkey") as server:
-        server.kill()      # SIGKILL: memory is lost, port and address stay
-        server.start()
-
-Every server has a directory of its own and ends with the process that started it, however that one ends.
-"""
+"""One server, and how to speak to it without a client library."""
 
 from __future__ import annotations
 
@@ -26,6 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from servers.certificates import Certificates, Unavailable
+
 Kind = Literal["valkey", "redis62", "debian"]
 
 _PATIENCE = 20.0
@@ -33,10 +26,6 @@ _PATIENCE = 20.0
 # the bus of a cluster node listens 10,000 ports further up, which is below it too.
 _PORTS = range(11_000, 22_000)
 _GUARDIAN = 'read -r _; kill -9 "$1"; rm -rf "$2"'
-
-
-class Unavailable(RuntimeError):
-    """The server asked for is not installed here; the text says what would bring it."""
 
 
 def binary(kind: Kind) -> str:
@@ -240,172 +229,6 @@ class Server:
             "--tls-key-file", str(self.tls.key), "--tls-ca-cert-file", str(self.tls.ca),
         ]  # fmt: skip
         return [*program, *options, *self.args]
-
-
-class Cluster:
-    """Primaries that share the slots; no replicas."""
-
-    def __init__(self, size: int = 3, kind: Kind = "valkey", args: Sequence[str] = ()) -> None:
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", *args)
-        self.nodes = tuple(Server(kind, options) for _ in range(size))
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    @property
-    def url(self) -> str:
-        """URL of the first node."""
-        return self.nodes[0].url
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """`host:port` of every node."""
-        return tuple(node.address for node in self.nodes)
-
-    def start(self) -> Self:
-        """Start the nodes, deal out the slots, and wait until all agree."""
-        step = 16384 // len(self.nodes)
-        try:
-            for i, node in enumerate(self.nodes):
-                node.start()
-                last = 16383 if node is self.nodes[-1] else (i + 1) * step - 1
-                node.ask("CLUSTER", "ADDSLOTS", *range(i * step, last + 1))
-                node.ask("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
-                if i:
-                    self.nodes[0].ask("CLUSTER", "MEET", node.host, node.port)
-            wait_until(self._whole, "the cluster")
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def kill(self) -> None:
-        """End every node with SIGKILL."""
-        for node in self.nodes:
-            node.kill()
-
-    def stop(self) -> None:
-        """End every node and remove their directories."""
-        for node in self.nodes:
-            node.stop()
-
-    def _whole(self) -> bool:
-        size = f"cluster_known_nodes:{len(self.nodes)}\r\n"
-        return all(
-            "cluster_state:ok" in info and size in info
-            for info in (node.ask("CLUSTER", "INFO") for node in self.nodes)
-        )
-
-
-class Sentinel:
-    """A primary, its replica, and one sentinel that decides alone after *patience* seconds.
-
-    *password* is that of the sentinel.
-    """
-
-    service = "main"
-
-    def __init__(self, kind: Kind = "valkey", patience: float = 0.5, password: str = "") -> None:
-        self.primary = Server(kind, ("--repl-diskless-sync-delay", "0"))
-        self.replica = Server(kind, ("--replicaof", self.primary.host, str(self.primary.port)))
-        self.sentinel = Server(
-            kind,
-            password=password,
-            sentinel=(
-                f"sentinel monitor {self.service} {self.primary.host} {self.primary.port} 1\n"
-                f"sentinel down-after-milliseconds {self.service} {int(patience * 1000)}\n"
-                f"sentinel failover-timeout {self.service} 2000\n"
-            ),
-        )
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """`host:port` of the sentinels."""
-        return (self.sentinel.address,)
-
-    def start(self) -> Self:
-        """Start all three and wait until the sentinel knows a replica that it could promote."""
-        try:
-            for server in (self.primary, self.replica, self.sentinel):
-                server.start()
-            wait_until(self._replicated, "the sentinel's view of the replica")
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def stop(self) -> None:
-        """End all three."""
-        for server in (self.sentinel, self.replica, self.primary):
-            server.stop()
-
-    def _replicated(self) -> bool:
-        replicas = self.sentinel.ask("SENTINEL", "REPLICAS", self.service)
-        synced = "master_link_status:up" in self.replica.ask("INFO", "replication")
-        return synced and any("ok" in replica for replica in replicas)
-
-
-class Certificates:
-    """A certificate authority, and one certificate for 127.0.0.1 and localhost, made by openssl.
-
-    Raises Unavailable where openssl is not installed.
-    """
-
-    def __init__(self) -> None:
-        openssl = shutil.which("openssl")
-        if openssl is None:
-            raise Unavailable("no openssl on PATH: it makes the certificates for TLS")
-        self.directory = Path(tempfile.mkdtemp(prefix="tc-tls-"))
-        atexit.register(self.remove)
-        self.ca = self.directory / "ca.pem"
-        self.cert = self.directory / "cert.pem"
-        self.key = self.directory / "key.pem"
-        config = self.directory / "openssl.cnf"
-        config.write_text(_OPENSSL)
-        ca_key, request = self.directory / "ca.key", self.directory / "request.pem"
-        curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-        new = ("req", "-config", config, *curve, "-subj")
-        for command in (
-            (*new, "/CN=ca", "-x509", "-days", "2", "-extensions", "ca", "-keyout", ca_key, "-out", self.ca),
-            (*new, "/CN=localhost", "-keyout", self.key, "-out", request),
-            (
-                "x509", "-req", "-days", "2", "-in", request, "-CA", self.ca, "-CAkey", ca_key,
-                "-set_serial", "1", "-extfile", config, "-extensions", "leaf", "-out", self.cert,
-            ),
-        ):  # fmt: skip
-            subprocess.run([openssl, *map(str, command)], check=True, capture_output=True)
-
-    def remove(self) -> None:
-        """Remove the files."""
-        atexit.unregister(self.remove)
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-
-_OPENSSL = """\
-[req]
-distinguished_name = name
-prompt = no
-[name]
-[ca]
-basicConstraints = critical, CA:TRUE
-keyUsage = critical, keyCertSign, cRLSign
-subjectKeyIdentifier = hash
-[leaf]
-basicConstraints = critical, CA:FALSE
-keyUsage = critical, digitalSignature
-subjectAltName = IP:127.0.0.1, DNS:localhost
-subjectKeyIdentifier = hash
-authorityKeyIdentifier = keyid
-"""
 
 
 def _send(stream: Any, *command: str | int | bytes) -> None:
