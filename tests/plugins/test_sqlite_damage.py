@@ -15,6 +15,7 @@ from tiercache import Clock, TierError, TierRefused
 from tiercache.testing import FakeClock
 from tiercache.testing.tiers import Surroundings, record_of
 from tiercache_plugins.tiers.sqlite import SqliteConfig
+from tiercache_plugins.tiers.sqlite.rows import Rows
 
 KEYS = [f"key:{n}" for n in range(60)]
 RECORDS = [record_of(key, random.Random(key).randbytes(40 * n)) for n, key in enumerate(KEYS)]
@@ -185,30 +186,50 @@ def test_a_damaged_database_is_put_aside_and_one_is_kept(context, path):
         assert aside.read_bytes() == damaged
 
 
+def malformed():
+    error = sqlite3.DatabaseError("database disk image is malformed")
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+def failing(monkeypatch, name, times):
+    """Let the function *name* of rows fail *times* times as SQLite fails on a damaged file."""
+    left = [times]
+    right = getattr(Rows, name)
+
+    def wrong(*arguments):
+        if left[0] > 0:
+            left[0] -= 1
+            raise malformed()
+        return right(*arguments)
+
+    monkeypatch.setattr(Rows, name, wrong)
+
+
 def test_damage_that_a_second_look_does_not_confirm_costs_nothing(context, path, monkeypatch):
-    from tiercache_plugins.tiers.sqlite.rows import Rows
-
-    failures = [0]
-    read = Rows.read
-
-    def flaky(self, connection, keys):
-        if failures[0] < 1:
-            failures[0] += 1
-            raise closest_to("database disk image is malformed")
-        return read(self, connection, keys)
-
-    def closest_to(message):
-        error = sqlite3.DatabaseError(message)
-        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        return error
-
     async def life():
         async with opened(context) as tier:
-            monkeypatch.setattr(Rows, "read", flaky)
+            failing(monkeypatch, "read", 1)
+            assert list(await tier.read(KEYS)) == FRAMES
+            failing(monkeypatch, "read", 2)
             with pytest.raises(TierError, match="malformed"):
                 await tier.read(KEYS)
             assert list(await tier.read(KEYS)) == FRAMES
             assert tier.stats()["recovered"] == 0
+
+    asyncio.run(life())
+
+
+def test_a_file_that_fails_again_and_again_is_put_aside_whatever_a_check_says(context, path, monkeypatch):
+    async def life():
+        async with opened(context) as tier:
+            failing(monkeypatch, "write", 5)
+            for _ in range(2):
+                with pytest.raises(TierError, match="malformed"):
+                    await tier.write(RECORDS)
+                assert list(await tier.read(KEYS)) == FRAMES
+            await tier.write(RECORDS)
+            assert tier.stats()["recovered"] == 1
 
     asyncio.run(life())
 

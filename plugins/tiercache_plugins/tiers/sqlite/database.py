@@ -63,7 +63,8 @@ class Database:
         self._changing = asyncio.Lock()
         self._pid = os.getpid()
         self._inherited: list[Link] = []
-        self._strikes = 0
+        # By what was wanted, a write or a read: a file may be damaged for one of them alone.
+        self._strikes = {False: 0, True: 0}
         self._wanted = False
         self._again_at = 0.0
 
@@ -126,15 +127,12 @@ class Database:
             except Exception as error:
                 if link not in (self._reader, self._writer):
                     continue
-                # Shielded: half-way through there is no connection at all.
-                if (
-                    attempt == 1
-                    and suspicious(error)
-                    and await asyncio.shield(asyncio.ensure_future(self._recover(link, error)))
-                ):
+                if attempt == 1 and suspicious(error):
+                    # Shielded: half-way through there is no connection at all.
+                    await asyncio.shield(asyncio.ensure_future(self._recover(link, error, reads=reads)))
                     continue
                 raise TierError(f"{self._place.text}: {error}") from error
-            self._strikes = 0
+            self._strikes[reads] = 0
             return result
         raise TierError(f"{self._place.text}: the file is replaced again and again")
 
@@ -228,18 +226,16 @@ class Database:
                 raise TierError(f"{self._place.text}: not open")
             await self._open()
 
-    async def _recover(self, link: Link, error: Exception) -> bool:
-        """Judge the file; begin a new one where it is damaged. Return whether to try again."""
-        self._strikes += 1
-        certain = says_corrupt(error) and self._strikes >= _STRIKES
+    async def _recover(self, link: Link, error: Exception, *, reads: bool) -> None:
+        """Judge the file and open it again, or a new one where it is damaged."""
+        self._strikes[reads] += 1
+        certain = says_corrupt(error) and self._strikes[reads] >= _STRIKES
         async with self._changing:
             if link not in (self._reader, self._writer):
-                return True
-            aside = await self._put_aside(link.identity, certain=certain)
-            if aside:
+                return
+            if await self._put_aside(link.identity, certain=certain):
                 self._rows.forget()
             await self._open()
-            return aside
 
     async def _put_aside(self, opened: tuple[int, int] | None, *, certain: bool = False) -> bool:
         """Put the file aside if it is damaged; return whether it was."""
@@ -255,7 +251,7 @@ class Database:
             await link.close()
         if aside:
             self.recovered += 1
-            self._strikes = 0
+            self._strikes = {False: 0, True: 0}
             self._place.prepare()
         return aside
 

@@ -36,7 +36,8 @@ def suspicious(error: BaseException) -> bool:
     """
     if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.ProgrammingError):
         code = getattr(error, "sqlite_errorcode", None)
-        return code is None or (code & 0xFF) in _SUSPICIOUS
+        # A short read is a file that was cut off.
+        return code is None or (code & 0xFF) in _SUSPICIOUS or code == sqlite3.SQLITE_IOERR_SHORT_READ
     # Messages of SQLite may quote what the file says.
     return isinstance(error, UnicodeDecodeError)
 
