@@ -242,6 +242,42 @@ def test_clear_is_refused_where_a_tier_can_neither_drop_nor_list():
     run(scenario, doc)
 
 
+@pytest.mark.parametrize("drop", ["delete", "clear", "increment"])
+def test_a_read_during_a_drop_brings_nothing_back_into_a_tier_that_has_dropped_already(drop):
+    async def scenario(cache, clock):
+        # The shelf drops at once, the cellar is slow: a read in between misses in the shelf, finds the
+        # old value in the cellar, and must not copy it back.
+        await cache.set("k", 1)
+        shelf, cellar = tier(cache, "shelf"), tier(cache, "cellar")
+        if drop != "increment":
+            shelf.rows.clear()
+        cache._empty()
+        cellar.gate.clear()
+        dropping = asyncio.create_task(
+            {
+                "delete": lambda: cache.delete("k"),
+                "clear": cache.clear,
+                "increment": lambda: cache.increment("k"),
+            }[drop]()
+        )
+        for _ in range(20):
+            await asyncio.sleep(0)
+        if drop == "increment":
+            shelf.rows.clear()
+        reader = asyncio.create_task(cache.get("k"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        cellar.gate.set()
+        await dropping
+        await reader
+        await cache._house.fars["shelf"].idle()
+        assert shelf.rows == {}
+        assert cache.peek("k") is None
+        assert await cache.get("k") is None
+
+    run(scenario)
+
+
 def test_keys_lists_each_fresh_key_once_from_all_tiers():
     async def scenario(cache, clock):
         for key in ("user:1", "user:2", "user:10", "other"):

@@ -183,14 +183,12 @@ async def _ask(far: Far, act: Callable[..., Awaitable[Any]], *arguments: Any) ->
 
 async def _settle(route: Route, far: Far, key: str) -> None:
     """Let no other tier go on serving what the authority has just changed."""
-    dropped = route.drop_elsewhere(key, but=far)
-    for done in (None, *dropped):
-        if done is not None:
+    with route.flights.closing.keys((key,)):
+        route.forget(key)
+        for done in route.drop_elsewhere(key, but=far):
             await done
-        # Again after each wait: a read that began before the change may have landed meanwhile.
-        route.detach(key)
-        if route.near is not None:
-            route.near.remove(key)
+        # Again: a read that began before the change may have landed meanwhile.
+        route.forget(key)
 
 
 def _rewritten(

@@ -12,7 +12,9 @@ import contextvars
 import inspect
 import logging
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tiercache.contracts import Life
@@ -39,12 +41,53 @@ class Found(NamedTuple):
     tags: tuple[str, ...]
 
 
+class Closing:
+    """Keys that are being dropped from far tiers right now.
+
+    A read that begins meanwhile may still find the old value in a farther tier, and copy it into a nearer
+    one that has already dropped it. So what is read of these keys is stored nowhere.
+    """
+
+    __slots__ = ("_keys", "_whole")
+
+    def __init__(self) -> None:
+        self._keys: Counter[str] = Counter()
+        self._whole = 0
+
+    def __contains__(self, key: str) -> bool:
+        return self._whole > 0 or key in self._keys
+
+    @contextmanager
+    def keys(self, keys: Iterable[str]) -> Iterator[None]:
+        """Hold *keys* closed."""
+        keys = tuple(keys)
+        self._keys.update(keys)
+        try:
+            yield
+        finally:
+            for key in keys:
+                self._keys[key] -= 1
+                if not self._keys[key]:
+                    del self._keys[key]
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Hold every key closed."""
+        self._whole += 1
+        try:
+            yield
+        finally:
+            self._whole -= 1
+
+
 class Flights:
     """The flights of one route."""
 
-    __slots__ = ("loads", "probes")
+    __slots__ = ("closing", "loads", "probes")
 
     def __init__(self) -> None:
+        self.closing = Closing()
+        """Shared by all routes of a cache."""
         self.probes: dict[str, Probe] = {}
         self.loads: dict[str, Load] = {}
 
@@ -79,6 +122,7 @@ class Probe:
 
     def start(self) -> None:
         """Ask the first far tier."""
+        self.detached = self.key in self.route.flights.closing
         self.route.flights.probes[self.key] = self
         self.route.fars[0].reads.submit(self.address, self)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from tiercache.clock import Clock
 from tiercache.contracts import NearTier
 from tiercache.engine import telemetry
 from tiercache.engine.far import Far
+from tiercache.engine.flights import Closing
 from tiercache.engine.pipeline import Route
 from tiercache.engine.stats import RouteStats, Stats, TierStats
 from tiercache.entry import Entry
@@ -33,7 +35,17 @@ REST: Final = 0.5
 class House:
     """The live stages of one cache, wired."""
 
-    __slots__ = ("__weakref__", "_globs", "clock", "default", "fars", "namespace", "nears", "routes")
+    __slots__ = (
+        "__weakref__",
+        "_globs",
+        "clock",
+        "closing",
+        "default",
+        "fars",
+        "namespace",
+        "nears",
+        "routes",
+    )
 
     def __init__(
         self,
@@ -53,9 +65,12 @@ class House:
         self.default = self.routes[default]
         self.nears = dict(nears)
         self.fars = dict(fars)
+        self.closing = Closing()
         self._globs = tuple((glob(pattern).fullmatch, self.routes[name]) for pattern, name in globs)
         for route in self.routes.values():
-            route.know(list(self.routes.values()), list(self.nears.values()), list(self.fars.values()))
+            route.know(
+                list(self.routes.values()), list(self.nears.values()), list(self.fars.values()), self.closing
+            )
         if metrics:
             telemetry.observe(self.stats, namespace)
 
@@ -132,9 +147,10 @@ class House:
             for key, address in addresses.items()
         ]
         try:
-            for key, done in waiting:
-                if await done:
-                    there.add(key)
+            with self.closing.keys(addresses):
+                for key, done in waiting:
+                    if await done:
+                        there.add(key)
         finally:
             # Again: a read that began before the far tiers were done may have brought a value back.
             for key in addresses:
@@ -173,8 +189,9 @@ class House:
                 async for chunk in far.scan(prefix):
                     await far.guard.tier.delete(chunk)
 
-        for done in [far.writes.call(lambda far=far: wiped(far)) for far in self.fars.values()]:  # type: ignore[misc]
-            await done
+        with self.closing.whole():
+            for done in [far.writes.call(partial(wiped, far)) for far in self.fars.values()]:
+                await done
 
     async def keys(self, match: str) -> AsyncIterator[str]:
         """Yield the fresh keys that *match*, each once, from all tiers that can list theirs."""

@@ -13,7 +13,7 @@ from tiercache.contracts import Life, Load, Loads, NearTier, Pattern, Save, Save
 from tiercache.engine import flights
 from tiercache.engine.codec import Codec, Decoder
 from tiercache.engine.far import Far
-from tiercache.engine.flights import Flights, Found, Probe
+from tiercache.engine.flights import Closing, Flights, Found, Probe
 from tiercache.engine.stats import RouteCounts
 from tiercache.entry import MISSING, Entry, Missing, Terms
 from tiercache.errors import Undecodable, Unserializable
@@ -72,8 +72,11 @@ class Route:
         self._others: tuple[tuple[NearTier, ...], tuple[Far, ...]] = ((), ())
         self._house: tuple[Flights, ...] = (self.flights,)
 
-    def know(self, routes: Sequence[Route], nears: Sequence[NearTier], fars: Sequence[Far]) -> None:
+    def know(
+        self, routes: Sequence[Route], nears: Sequence[NearTier], fars: Sequence[Far], closing: Closing
+    ) -> None:
         """Take note of all that the cache has: a key that changes here changes for every route."""
+        self.flights.closing = closing
         self._house = tuple(route.flights for route in routes)
         self._others = (
             tuple(near for near in nears if near is not self.near),
@@ -220,18 +223,27 @@ class Route:
             self.place(key, self.own(value), created_at, life.ttl, life.stale, life.tags)
         waiting = self._write(key, frames, life, conditional=False)
         dropped = self.drop_elsewhere(key)
-        for future in waiting:
-            stamp = await future
-            if stamp:
-                self.clock.observe(stamp)
-        for done in dropped:
-            await done
+        with self.flights.closing.keys((key,) if dropped else ()):
+            for future in waiting:
+                stamp = await future
+                if stamp:
+                    self.clock.observe(stamp)
+            for done in dropped:
+                await done
+            if dropped:
+                self.detach(key)
 
     def detach(self, key: str) -> None:
         """Let nothing that is under way for *key* be stored."""
         for under_way in self._house:
             if under_way.probes or under_way.loads:
                 under_way.detach(key)
+
+    def forget(self, key: str) -> None:
+        """Drop *key* from the near tier, and let nothing that is under way for it be stored."""
+        self.detach(key)
+        if self.near is not None:
+            self.near.remove(key)
 
     def drop_elsewhere(self, key: str, *, but: Far | None = None) -> list[asyncio.Future[bool | None]]:
         """Drop *key* from the tiers of other routes; with *but*, from all tiers but that one."""
