@@ -243,6 +243,8 @@ class Order:
     written), `last_read` (microseconds; begins as `created`), `reads` (since the row was written; begins
     at 0), `expires` (microseconds; `NEVER` for none), `size` (bytes).
 
+    A rewrite of a key leaves `created` and `reads` as they are and counts as a read for `last_read`.
+
     To evict, a tier takes the first rows by `by`, a chunk at a time. Of a chunk, the rows that `spared`
     holds for are updated with `chance`, which moves them back in the order; the others go. It repeats that
     until enough has gone. Because a row is spared only a few times (counts halve), this ends; a tier that
@@ -360,7 +362,9 @@ class FarTier(Protocol):
         ...
 
     async def write(self, records: Sequence[Record]) -> Sequence[int]:
-        """Store *records*, in order; return for each the stamp it stands under, 0 where it was kept out."""
+        """Store *records*, in order; return for each the stamp it stands under; 0 where it was kept out,
+        or has expired already.
+        """
         ...
 
     async def delete(self, keys: Sequence[str]) -> Sequence[bool]:
@@ -405,8 +409,9 @@ class Counts(Protocol):
     async def increment(self, record: Record, delta: int) -> int:
         """Add *delta* to the counter under `record.key`; return the result.
 
-        Where nothing stands, store *record*, a counter frame that already holds *delta*. An existing
-        counter keeps its expiry. Raise TypeError where something else stands (a frame without
+        Where nothing stands, or a tombstone, store *record*, a counter frame that already holds *delta*. An
+        existing counter keeps its expiry; its stamp is raised, so that who swaps by the old one sees the
+        change. Raise TypeError where something else stands (a frame without
         `frame.COUNTER`), OverflowError where the sum does not fit 64 bits; both change nothing.
         """
         ...

@@ -14,7 +14,7 @@ pytest.register_assert_rewrite(
 from tiercache.testing.clock import FakeClock  # noqa: E402
 from tiercache.testing.codecs import CompressorSuite, SerializerSuite, same  # noqa: E402
 from tiercache.testing.policies import NearTierSuite, PolicySuite  # noqa: E402
-from tiercache.testing.tiers import FarTierSuite  # noqa: E402
+from tiercache.testing.tiers import FarTierSuite, Surroundings, frame_of, record_of  # noqa: E402
 
 __all__ = [
     "CompressorSuite",
@@ -23,5 +23,8 @@ __all__ = [
     "NearTierSuite",
     "PolicySuite",
     "SerializerSuite",
+    "Surroundings",
+    "frame_of",
+    "record_of",
     "same",
 ]
