@@ -79,7 +79,6 @@ class HybridPolicy:
         self._main_age = 1
         self._target = 0.0
         self._fit(max(capacity, 1))
-        self._target = max(1.0, 0.05 * self._held)
 
     def _fit(self, held: int) -> None:
         """Take *held* as the capacity."""
@@ -92,7 +91,9 @@ class HybridPolicy:
 
     def _refit(self, held: int) -> None:
         """Take *held* as the capacity from now on; see that the ghosts have room."""
-        self._warm = False
+        if self._warm:
+            self._warm = False
+            self._target = 0.05 * held
         self._fit(max(held, 1))
         if self._small_window + self._main_window > self._ghosts:
             self._haunt()

@@ -6,6 +6,7 @@ import math
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from time import perf_counter
 from typing import Final
@@ -23,14 +24,15 @@ MOST_SEGMENTS: Final = 256
 class MemoryTier:
     """Entries in dictionaries that the kernel reads, each with a policy of its own.
 
-    All writers take one lock: under the GIL they could not run at the same time anyhow. What an operation
-    drops is released after the lock is, so that a finalizer may use the cache.
+    All writers take one lock: under the GIL they could not run at the same time anyhow. A finalizer that
+    runs while this thread holds the lock, and writes to the tier, finds it busy: its write waits until the
+    operation under way is done, as that may be in the middle of the books.
     """
 
     __slots__ = (
-        "_build", "_bytes", "_capacity", "_evicted", "_expired", "_free", "_lock", "_mask", "_max_bytes",
-        "_max_entries", "_parts", "_refused", "_retired", "_sweep", "_touches", "entries", "max_ttl",
-        "segments", "touch",
+        "_build", "_busy", "_bytes", "_capacity", "_evicted", "_expired", "_free", "_later", "_lock", "_mask",
+        "_max_bytes", "_max_entries", "_parts", "_refused", "_retired", "_sweep", "_touches", "entries",
+        "max_ttl", "segments", "touch",
     )  # fmt: skip
 
     def __init__(
@@ -46,7 +48,9 @@ class MemoryTier:
         self._mask = count - 1
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._busy = False
+        self._later: list[Callable[[], object]] = []
         self._evicted = self._expired = self._refused = 0
         self._retired: list[Segment] = []
         self._parts: tuple[Segment, ...]
@@ -89,38 +93,52 @@ class MemoryTier:
         bounded = self._max_bytes is not None
         if bounded:
             entry.weight = weigh(key, entry.value)
-        # Kept until the lock is released.
+        # Kept to the end, as finalizers are best run when all is done.
         gone: list[Entry] = []
         with self._lock:
-            at = hash(key) & mask if (mask := self._mask) else 0
-            part = self._parts[at]
-            entries = part.entries
-            if key in entries:
-                resident = entries[key]
-                replaced = resident.value  # noqa: F841 - likewise
-                if self._renew(at, resident, entry, tags, gone):
-                    return resident
-            if bounded:
-                if not self._fits(1, entry.weight) and not self._make_room(at, 1, entry.weight, gone):
-                    self._refused += 1
-                    return entry
-                self._bytes += entry.weight
-            elif self._free < 1:
-                # What `_make_room` does, without its generality: this is the way of most writes.
-                if gone := part.victims(1, 0):
-                    part.drop(gone)
-                    freed = len(gone)
-                    self._free += freed
-                    self._evicted += freed
-                elif not self._make_room(at, 1, 0, gone):
-                    self._refused += 1
-                    return entry
-            entries[key] = entry
-            part.added(entry)
-            self._free -= 1
-            if tags:
-                part.tag(key, tags)
+            if self._busy:
+                self._later.append(partial(self.put, entry, tags))
+                return entry
+            self._busy = True
+            try:
+                at = hash(key) & mask if (mask := self._mask) else 0
+                part = self._parts[at]
+                entries = part.entries
+                if key in entries:
+                    resident = entries[key]
+                    replaced = resident.value  # noqa: F841 - likewise
+                    if self._renew(at, resident, entry, tags, gone):
+                        return resident
+                if bounded:
+                    if not self._fits(1, entry.weight) and not self._make_room(at, 1, entry.weight, gone):
+                        self._refused += 1
+                        return entry
+                    self._bytes += entry.weight
+                elif self._free < 1:
+                    # What `_make_room` does, without its generality: this is the way of most writes.
+                    if gone := part.victims(1, 0):
+                        part.drop(gone)
+                        freed = len(gone)
+                        self._free += freed
+                        self._evicted += freed
+                    elif not self._make_room(at, 1, 0, gone):
+                        self._refused += 1
+                        return entry
+                entries[key] = entry
+                part.added(entry)
+                self._free -= 1
+                if tags:
+                    part.tag(key, tags)
+            finally:
+                self._idle()
         return entry
+
+    def _idle(self) -> None:
+        self._busy = False
+        if self._later:
+            waiting, self._later = self._later, []
+            for operation in waiting:
+                operation()
 
     def _fits(self, count: int, weight: int) -> bool:
         return self._free >= count and (self._max_bytes is None or self._bytes + weight <= self._max_bytes)
@@ -186,12 +204,19 @@ class MemoryTier:
     def remove(self, key: str) -> bool:
         """Drop *key*; return whether it was there."""
         with self._lock:
-            part = self._parts[hash(key) & self._mask]
-            entry = part.entries.get(key)
-            if entry is None:
-                return False
-            part.removed(entry)
-            self._drop(part, [entry])
+            if self._busy:
+                self._later.append(partial(self.remove, key))
+                return self.get(key) is not None
+            self._busy = True
+            try:
+                part = self._parts[hash(key) & self._mask]
+                entry = part.entries.get(key)
+                if entry is None:
+                    return False
+                part.removed(entry)
+                self._drop(part, [entry])
+            finally:
+                self._idle()
         return True
 
     def keys(self) -> Iterator[str]:
@@ -236,33 +261,54 @@ class MemoryTier:
 
     def _dismantle(self) -> list[Entry]:
         with self._lock:
-            if not self._retired:
+            if self._busy:
+                # From a finalizer: nothing to be gained by starting over.
                 return []
-            part = self._retired[-1]
-            gone = part.victims(BATCH, 0)
-            if not gone:
-                gone = list(islice(part.entries.values(), BATCH))
-            part.drop(gone)
-            if not part.entries:
-                self._retired.pop()
+            self._busy = True
+            try:
+                if not self._retired:
+                    return []
+                part = self._retired[-1]
+                gone = part.victims(BATCH, 0)
+                if not gone:
+                    gone = list(islice(part.entries.values(), BATCH))
+                part.drop(gone)
+                if not part.entries:
+                    self._retired.pop()
+            finally:
+                self._idle()
         return gone
 
     def _advance(self, now: float) -> list[Entry]:
         """Do one step of the sweep, and return what it dropped."""
         with self._lock:
-            sweep = self._sweep
-            part, dead = sweep.step(now)
-            for entry in dead:
-                part.removed(entry)
-            self._drop(part, dead)
-            self._expired += len(dead)
+            if self._busy:
+                # Likewise.
+                return []
+            self._busy = True
+            try:
+                sweep = self._sweep
+                part, dead = sweep.step(now)
+                for entry in dead:
+                    part.removed(entry)
+                self._drop(part, dead)
+                self._expired += len(dead)
+            finally:
+                self._idle()
         return dead
 
     def clear(self) -> None:
         """Drop everything, by starting with new dictionaries; `work` takes the old ones apart."""
         with self._lock:
-            self._retired += [part for part in self._parts if part.entries]
-            self._begin()
+            if self._busy:
+                self._later.append(self.clear)
+                return
+            self._busy = True
+            try:
+                self._retired += [part for part in self._parts if part.entries]
+                self._begin()
+            finally:
+                self._idle()
 
     def stats(self) -> Mapping[str, int]:
         """Return `entries`, `bytes` (0 where nothing bounds them), `evicted`, `expired`, `refused`, `hits`.
