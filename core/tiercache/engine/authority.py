@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from tiercache.contracts import Life, Record
 from tiercache.engine.codec import relived
 from tiercache.engine.far import Far
+from tiercache.engine.guard import FRAMES, answers
 from tiercache.engine.pipeline import Route
 from tiercache.entry import Entry
 from tiercache.errors import TierUnavailable, Undecodable, Unsupported
@@ -122,8 +123,8 @@ async def increment(route: Route, key: str, delta: int, life: Life) -> int:
             # What stands is dead, or damaged, and only kept for a while: the tier would add to it.
             return delta if await _swap(far, fresh(), standing.stamp) else None
         if far.counter is not None:
-            added: int = await _ask(far, far.counter, fresh(), delta)
-            return added
+            added = await far.writes.count(partial(far.counter, fresh(), delta))
+            return int(_answered(far, added))
         if head is None:
             return delta if await _swap(far, fresh(), None) else None
         if not head.flags & COUNTER:
@@ -149,7 +150,7 @@ async def _attempts(route: Route, far: Far, key: str, attempt: Callable[[_Standi
 
 async def _standing(route: Route, far: Far, key: str) -> _Standing:
     address = route.address(key)
-    frame = (await _ask(far, far.guard.tier.read, [address]))[0]
+    frame = (await _ask(far, answers, far.guard.tier.read, [address], FRAMES))[0]
     if frame is None:
         return _Standing(None, None, b"")
     stamp = stamp_of(frame)
@@ -175,7 +176,10 @@ async def _swap(far: Far, record: Record, expected: int | None) -> bool:
 
 
 async def _ask(far: Far, act: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
-    result = await far.writes.call(partial(act, *arguments))
+    return _answered(far, await far.writes.call(partial(act, *arguments)))
+
+
+def _answered(far: Far, result: Any) -> Any:
     if result is None:
         raise TierUnavailable(f"tier {far.name} can't be reached, and no other tier may answer this")
     return result

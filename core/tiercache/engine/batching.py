@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from tiercache.contracts import Record
-from tiercache.engine.guard import Guard
+from tiercache.engine.guard import FRAMES, NUMBERS, Guard, answers
 
 log = logging.getLogger("tiercache.engine")
 
@@ -61,10 +61,7 @@ class Reads:
             while self._waiting:
                 batch = self._take()
                 keys = list(batch)
-                frames = await self._guard.call(self._guard.tier.read, keys)
-                if frames is not None and len(frames) != len(keys):
-                    self._guard.failed(ValueError(f"read gave {len(frames)} frames for {len(keys)} keys"))
-                    frames = None
+                frames = await self._guard.call(answers, self._guard.tier.read, keys, FRAMES)
                 for index, landings in enumerate(batch.values()):
                     for landing in landings:
                         landing.land(None if frames is None else frames[index], failed=frames is None)
@@ -76,6 +73,11 @@ class Reads:
             batch, self._waiting = self._waiting, {}
             return batch
         return {key: self._waiting.pop(key) for key in list(self._waiting)[:MOST_KEYS]}
+
+
+class _Act(NamedTuple):
+    act: Callable[[], Awaitable[Any]]
+    passing: tuple[type[Exception], ...]
 
 
 class _Op(NamedTuple):
@@ -106,11 +108,12 @@ class Writes:
         return self._submit("delete", address)
 
     def call(self, act: Callable[[], Awaitable[Any]]) -> asyncio.Future[Any]:
-        """Do *act* in its turn; the future brings what it returns, None where the tier failed.
+        """Do *act* in its turn; the future brings what it returns, None where the tier failed."""
+        return self._submit("call", _Act(act, ()))
 
-        A TypeError or OverflowError is an answer (of a counter) and is raised by the future.
-        """
-        return self._submit("call", act)
+    def count(self, act: Callable[[], Awaitable[Any]]) -> asyncio.Future[Any]:
+        """As `call`, but a TypeError or OverflowError is an answer, and is raised by the future."""
+        return self._submit("call", _Act(act, (TypeError, OverflowError)))
 
     async def idle(self) -> None:
         """Wait until nothing is in flight."""
@@ -137,10 +140,7 @@ class Writes:
                 act: Callable[..., Awaitable[Sequence[Any]]] = (
                     self._guard.tier.write if kind == "write" else self._guard.tier.delete
                 )
-                results = await self._guard.call(act, [op.argument for op in batch])
-                if results is not None and len(results) != len(batch):
-                    self._guard.failed(ValueError(f"{kind} gave {len(results)} results for {len(batch)}"))
-                    results = None
+                results = await self._guard.call(answers, act, [op.argument for op in batch], NUMBERS)
                 if results is not None:
                     self._count(kind, results)
                 for index, op in enumerate(batch):
@@ -153,9 +153,10 @@ class Writes:
             self._queue.clear()
 
     async def _call(self, op: _Op) -> None:
+        act, passing = op.argument
         try:
-            result = await self._guard.call(op.argument, passing=(TypeError, OverflowError))
-        except (TypeError, OverflowError) as error:
+            result = await self._guard.call(act, passing=passing)
+        except passing as error:
             if not op.done.done():
                 op.done.set_exception(error)
         else:

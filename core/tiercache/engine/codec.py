@@ -89,6 +89,8 @@ class Codec:
                 f'serializer "{self.name[0]}" failed on a value of type {type(value).__name__}: '
                 f"{type(error).__name__}"
             ) from error
+        if type(data) is not bytes:
+            raise Unserializable(f'serializer "{self.name[0]}" gave {type(data).__name__} instead of bytes')
         size = len(data)
         if size > self._limit:
             raise Unserializable(

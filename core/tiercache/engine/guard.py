@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from tiercache.clock import Clock
 from tiercache.contracts import FarTier
 from tiercache.engine.stats import FarCounts
-from tiercache.errors import TierRefused
+from tiercache.errors import TierError, TierRefused
 
 log = logging.getLogger("tiercache.tier")
 
@@ -17,6 +18,35 @@ T = TypeVar("T")
 
 REOPEN_AFTER: Final = 1.0
 """Seconds before a tier that could not be opened is tried again."""
+
+
+FRAMES: Final = (bytes, type(None))
+"""What a read answers for each key."""
+NUMBERS: Final = (int,)
+"""What a write or a delete answers: stamps, or whether something was there."""
+
+
+async def answers(
+    act: Callable[[Sequence[Any]], Awaitable[Iterable[Any]]], items: Sequence[Any], kinds: tuple[type, ...]
+) -> list[Any]:
+    """Return what a batch call answers for each of *items*. Raises TierError where it gave something else."""
+    results = list(await act(items))
+    if len(results) != len(items):
+        raise TierError(f"gave {len(results)} answers where {len(items)} were asked for")
+    for result in results:
+        if not isinstance(result, kinds):
+            raise TierError(f"answered with {type(result).__name__}, not {kinds[0].__name__}")
+    return results
+
+
+def under_cancellation() -> bool:
+    """Whether somebody has cancelled the current task.
+
+    Otherwise a CancelledError is the tier's own doing, as where a driver loses a task of its own, and whoever
+    waits for the call must not be left waiting, or believe to be cancelled.
+    """
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 class Guard:
@@ -68,6 +98,11 @@ class Guard:
             result = await act(*arguments)
         except passing:
             raise
+        except asyncio.CancelledError as error:
+            if under_cancellation():
+                raise
+            self.failed(error)
+            return None
         except Exception as error:  # noqa: BLE001 - likewise
             self.failed(error)
             return None
@@ -76,7 +111,7 @@ class Guard:
             log.info("tier %s is back", self.name, extra={"tiercache_tier": self.name})
         return result
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: BaseException) -> None:
         """Count *error*; log it where the tier was well until now."""
         self.counts.errors += 1
         if self.available:

@@ -13,6 +13,7 @@ from tiercache.contracts import NearTier
 from tiercache.engine import telemetry
 from tiercache.engine.far import Far
 from tiercache.engine.flights import Closing
+from tiercache.engine.guard import FRAMES, answers, under_cancellation
 from tiercache.engine.pipeline import Route
 from tiercache.engine.stats import RouteStats, Stats, TierStats
 from tiercache.entry import Entry
@@ -221,6 +222,10 @@ class House:
                     for address in await self._fresh(far, wanted, buried):
                         seen.add(address[start:])
                         yield address[start:]
+            except asyncio.CancelledError as error:
+                if under_cancellation():
+                    raise
+                far.guard.failed(error)
             except Exception as error:  # noqa: BLE001 - a tier that fails to list is skipped and counted
                 far.guard.failed(error)
 
@@ -230,7 +235,10 @@ class House:
             return []
         fresh = []
         decoder = self.default.decoder
-        for address, frame in zip(addresses, await far.guard.tier.read(addresses), strict=True):
+        frames: list[bytes | None] | None = await far.guard.call(
+            answers, far.guard.tier.read, addresses, FRAMES
+        )
+        for address, frame in zip(addresses, frames or (), strict=False):
             if frame is None:
                 continue
             try:
