@@ -219,9 +219,30 @@ def _commands(_: str) -> str:
         for name in command_line.list_commands(above):
             command = command_line.get_command(above, name)
             assert command is not None
-            with click.Context(command, info_name=name, parent=above, terminal_width=80) as context:
-                parts.append(f"## {name}\n\n```text\n{command.get_help(context)}\n```")
+            usage = " ".join(["tiercache", name, *_arguments(command)])
+            lines = ["| option | meaning |", "|---|---|", *map(_option, _options(command))]
+            text = _flowing(inspect.cleandoc(command.help or ""))
+            parts.append(f"## {name}\n\n```text\n{usage}\n```\n\n{text}\n\n" + "\n".join(lines))
     return "\n\n".join(parts)
+
+
+def _arguments(command: click.Command) -> list[str]:
+    """Return what a command takes beside options, as its usage shows it."""
+    shown = []
+    for each in command.params:
+        if isinstance(each, click.Argument):
+            name = (each.name or "").upper() + ("..." if each.nargs == -1 else "")
+            shown.append(name if each.required else f"[{name}]")
+    return shown
+
+
+def _options(command: click.Command) -> list[click.Option]:
+    return [each for each in command.params if isinstance(each, click.Option)]
+
+
+def _option(option: click.Option) -> str:
+    takes = "" if option.is_flag else f" {option.metavar or 'NUMBER'}"
+    return f"| `{', '.join(option.opts)}{takes}` | {option.help} |"
 
 
 def _flowing(text: str) -> str:

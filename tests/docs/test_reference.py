@@ -102,3 +102,9 @@ def test_the_plugins_that_ship_are_installed():
         point.name for point in entry_points(group="tiercache") if point.dist.name == "tiercache-kernel"
     }
     assert {offer.plugin for offer in builtin(Registry.load()).offers} == shipped
+
+
+@pytest.mark.parametrize("page", ["SECURITY.md", "docs/how-to/add-redis.md"])
+def test_the_rights_that_pages_ask_for_are_those_that_are_tested(page):
+    tested = re.search(r'^ACL = "on (.+)"$', (ROOT / "tests/plugins/test_redis.py").read_text(), re.MULTILINE)
+    assert tested[1].replace("app:", "shop:") in (ROOT / page).read_text()

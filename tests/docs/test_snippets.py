@@ -158,7 +158,9 @@ class Page:
         """Run pytest away from this one; return its last line."""
         result = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
-            env=os.environ | {"PYTHONPATH": str(self.directory)} | variables,
+            env=os.environ
+            | {"PYTHONPATH": str(self.directory), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+            | variables,
             cwd=self.directory,
             capture_output=True,
             text=True,
@@ -177,9 +179,13 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def assert_alike(printed: str, expected: str, command: str) -> None:
-    form = re.escape("\n".join(line.rstrip() for line in expected.rstrip().splitlines()))
-    shown = "\n".join(line.rstrip() for line in printed.rstrip().splitlines())
-    assert re.fullmatch(form.replace("…", ".*"), shown, re.DOTALL), f"$ {command}\n{shown}"
+    shown, wanted = squeezed(printed), squeezed(expected)
+    assert re.fullmatch(re.escape(wanted).replace("…", ".*"), shown, re.DOTALL), f"$ {command}\n{shown}"
+
+
+def squeezed(text: str) -> str:
+    """Return *text* with runs of spaces as one: columns are as wide as what is installed here."""
+    return "\n".join(re.sub(" +", " ", line.rstrip()) for line in text.rstrip().splitlines())
 
 
 @pytest.fixture
@@ -240,6 +246,21 @@ def test_commands_and_options_that_are_named_exist(source):
                 assert option in known[words[0]], command
     for script in re.findall(r"(?:`|\$ |^)scripts/(\w+)", source.read_text()):
         assert (ROOT / "scripts" / script).exists(), script
+
+
+def test_the_tree_in_the_readme_is_that_of_the_repository():
+    tree = re.search(
+        r"^## What is where\n+```text\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    above = ROOT
+    for line in tree[1].splitlines():
+        names = [name for name in line.partition("   ")[0].split() if name.endswith(("/", ".toml"))]
+        if not line.startswith(" "):
+            above = ROOT / names[0]
+        else:
+            names = re.findall(r"(\w+)/", line)
+        for name in names:
+            assert (above / name).exists() or (ROOT / name).exists(), name
 
 
 def test_every_page_is_reached_from_the_index():
