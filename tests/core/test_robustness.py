@@ -145,6 +145,22 @@ def test_every_bit_of_a_frame_matters(tmp_path):
     asyncio.run(scenario())
 
 
+def test_a_damaged_copy_is_served_by_the_next_tier_and_mended():
+    async def scenario():
+        async with opened(document(all={"tiers": ["shelf", "cellar"]})) as cache:
+            await cache.set("k", "value", tags=["t"])
+            shelf = tier(cache, "shelf")
+            whole = shelf.rows[address("k")]
+            shelf.rows[address("k")] = (flipped(whole[0], 300), NEVER)
+            assert await cache.get("k") == "value"
+            await cache._house.fars["shelf"].idle()
+            assert shelf.rows[address("k")] == whole
+            stats = cache.stats().tiers
+            assert (stats["shelf"].corrupt, stats["shelf"].promotions, stats["cellar"].hits) == (1, 1, 1)
+
+    asyncio.run(scenario())
+
+
 def lying(
     key: str, payload: bytes, *, size: int, compressor: bytes = b"", serializer: bytes = b"msgpack"
 ) -> Record:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from model.machine import Pipeline, machine
+from model.machine import SECRET, Pipeline, machine
 from servers import Server
 from tiercache import Cache
 from tiercache.testing import FakeClock
@@ -92,6 +92,7 @@ def disk(tmp_path, serializer="msgpack", compressor="none"):
                 "compressor": compressor,
             }
         },
+        "serializer": {"pickle": {"type": "pickle", "key": SECRET}},
         "route": {"all": {"tiers": ["disk"]}},
     }
 
@@ -117,7 +118,8 @@ def test_what_another_serializer_and_compressor_wrote_is_read_where_neither_is_d
     assert found == {"k": value}
 
 
-def test_touching_keeps_a_payload_that_todays_serializer_would_refuse(tmp_path):
+@pytest.mark.parametrize("before", ["msgpack", "pickle"])
+def test_touching_keeps_a_payload_that_todays_serializer_would_refuse(tmp_path, before):
     clock = FakeClock()
 
     async def act(cache):
@@ -125,7 +127,7 @@ def test_touching_keeps_a_payload_that_todays_serializer_would_refuse(tmp_path):
         return touched, await cache.get("k"), await cache.ttl("k")
 
     _, outcome = life(
-        disk(tmp_path),
+        disk(tmp_path, before),
         disk(tmp_path, "json"),
         clock=clock,
         acts=[lambda cache: cache.set("k", {1, 2}, tags=["t"]), act],

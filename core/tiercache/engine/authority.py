@@ -11,13 +11,12 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from tiercache.contracts import Life, Record
-from tiercache.engine.codec import relived
 from tiercache.engine.far import Far
 from tiercache.engine.guard import FRAMES, answers
 from tiercache.engine.pipeline import Route
 from tiercache.entry import Entry
 from tiercache.errors import TierUnavailable, Undecodable, Unsupported
-from tiercache.frame import COUNTER, SEALED, TOMBSTONE, Head, restamped, stamp_of
+from tiercache.frame import COUNTER, TOMBSTONE, Head, restamped, stamp_of
 
 ATTEMPTS: Final = 32
 """Rounds of compare and set before a key counts as too contended to answer for."""
@@ -58,10 +57,7 @@ async def add(route: Route, key: str, value: Any, life: Life) -> bool:
 
 
 async def touch(route: Route, key: str, ttl: float) -> bool:
-    """Let the entry of *key* be fresh for *ttl* seconds from now; return whether there is one.
-
-    Raises Unserializable where the entry is sealed and this tier's serializer can't seal it anew.
-    """
+    """Let the entry of *key* be fresh for *ttl* seconds from now; return whether there is one."""
     far = route.authority
     if far is None:
         return _touch_near(route, key, ttl)
@@ -73,18 +69,12 @@ async def touch(route: Route, key: str, ttl: float) -> bool:
             return False
         stale = (head.stale_until - head.fresh_until) / 1_000_000
         until = route.until(ttl), route.until(ttl + stale)
-        if head.flags & SEALED:
-            try:
-                value = route.decoder.value(address.encode(), standing.frame, head)
-            except Undecodable:
-                far.guard.counts.corrupt += 1
-                return False
-            record = _rewritten(route, far, address, value, head, *until)
-        else:
-            # The payload stays as it is: it may be of a serializer that this tier wrote with before, and
-            # today's may not take the value.
-            frame = relived(address.encode(), standing.frame, head, *until)
-            record = far.record(address, restamped(frame, route.clock.stamp()), until[1], conditional=False)
+        try:
+            frame = route.decoder.relived(address.encode(), standing.frame, head, *until)
+        except Undecodable:
+            far.guard.counts.corrupt += 1
+            return False
+        record = far.record(address, restamped(frame, route.clock.stamp()), until[1], conditional=False)
         return True if await _swap(far, record, standing.stamp) else None
 
     touched: bool = await _attempts(route, far, key, attempt)

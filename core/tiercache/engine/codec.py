@@ -193,17 +193,38 @@ class Decoder:
             names = " behind ".join(f'"{name}"' for name in (head.serializer, head.compressor) if name)
             raise Undecodable(f"the payload can't be read by {names}: {type(error).__name__}") from error
 
+    def relived(self, address: bytes, frame: bytes, head: Head, fresh_until: int, stale_until: int) -> bytes:
+        """Return *frame*, whose *head* this decoder has checked, with another life.
+
+        The payload stays as it is, sealed anew where it was: today's serializer might not take the value.
+        Raises Undecodable where the seal does not hold.
+        """
+        payload = frame[head.payload :]
+        if head.flags & SEALED:
+            serializer = self._serializers[head.serializer]
+            assert isinstance(serializer, Seals)
+            try:
+                data = serializer.unseal(payload, layout.about(address, frame, head))
+            except Undecodable:
+                raise
+            except Exception as error:
+                raise Undecodable(
+                    f'"{head.serializer}" can\'t unseal the payload: {type(error).__name__}'
+                ) from error
+            bare = _lived(address, head, fresh_until, stale_until, b"")
+            payload = serializer.seal(data, layout.about(address, bare, layout.unpack(address, bare)))
+        return _lived(address, head, fresh_until, stale_until, payload)
+
 
 def tombstone(address: bytes, stamp: int, expires_at: int) -> bytes:
     """Return the frame that says nothing has stood at *address* since *stamp*, until *expires_at*."""
     return _packed(address, TOMBSTONE, b"", b"", stamp, expires_at, expires_at, 0, (), b"")
 
 
-def relived(address: bytes, frame: bytes, head: Head, fresh_until: int, stale_until: int) -> bytes:
-    """Return *frame*, which must not be sealed, with another life and the same payload."""
+def _lived(address: bytes, head: Head, fresh_until: int, stale_until: int, payload: bytes) -> bytes:
     return _packed(
         address, head.flags, head.serializer.encode(), head.compressor.encode(), head.created_at,
-        fresh_until, stale_until, head.size, head.tags, frame[head.payload :],
+        fresh_until, stale_until, head.size, head.tags, payload,
     )  # fmt: skip
 
 
