@@ -8,6 +8,7 @@ the configuration classes, the docstrings and the commands, of the plugins that 
 from __future__ import annotations
 
 import argparse
+import ast
 import inspect
 import re
 import sys
@@ -184,11 +185,42 @@ def _contracts(names: str) -> str:
     for name in names.split():
         contract = getattr(tiercache, name)
         parts.append(f"### {name}\n\n{_prose(contract)}")
+        if rows := _field_rows(contract):
+            parts.append(rows)
         for method, function in vars(contract).items():
             if inspect.isfunction(function) and not method.startswith("_"):
                 prefix = "async " if inspect.iscoroutinefunction(function) else ""
                 parts.append(f"`{prefix}{_signature(method, function)}`: {_prose(function)}")
     return "\n\n".join(parts)
+
+
+def _fields(names: str) -> str:
+    kinds = [getattr(tiercache, name) for name in names.split()]
+    return "\n\n".join(f"### {kind.__name__}\n\n{_prose(kind)}\n\n{_field_rows(kind)}" for kind in kinds)
+
+
+def _field_rows(owner: type) -> str:
+    """Return a table of the attributes of *owner*, with the strings that stand below them in its source; ""
+    where it has none.
+    """
+    tree = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    body = [*tree.body]
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            body += node.body
+    lines = []
+    for node, below in zip(body, [*body[1:], None], strict=True):
+        target = node.target if isinstance(node, ast.AnnAssign) else None
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
+            target = node.targets[0]
+        if target is None:
+            continue
+        told = ""
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            told = " ".join(str(below.value.value).split())
+        lines.append(f"| `{ast.unparse(target).removeprefix('self.')}` | {told} |")
+    return "\n".join(["| field | meaning |", "|---|---|", *lines]) if lines else ""
 
 
 def _hooks(_: str) -> str:
@@ -256,6 +288,7 @@ _TOPICS: Final[dict[str, Callable[[str], str]]] = {
     "kind": _kind,
     "methods": _methods,
     "contracts": _contracts,
+    "fields": _fields,
     "hooks": _hooks,
     "errors": _errors,
     "frame": _frame,

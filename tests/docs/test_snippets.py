@@ -214,6 +214,8 @@ def test_what_a_page_shows_is_what_happens(source, page):
             page.python(how, body)
         elif language == "console":
             page.console(body)
+        elif how.startswith("file: "):
+            page.keep(how.removeprefix("file: "), body)
     assert not page.unused, "shown, and never run"
 
 
@@ -275,6 +277,5 @@ def test_every_page_is_reached_from_the_index():
 def test_examples_run(example, page, monkeypatch, capsys):
     if example.name == "stdlib_index.py":
         pytest.skip("the main job has tests of its own")
-    with contextlib.suppress(SystemExit):
-        runpy.run_path(str(example), run_name="__main__")
+    runpy.run_path(str(example), run_name="__main__")
     assert capsys.readouterr().out
