@@ -219,6 +219,26 @@ def test_what_a_page_shows_is_what_happens(source, page):
     assert not page.unused, "shown, and never run"
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "```console\n$ tiercache keys\nuser:1\n```\n",
+        "```python\nassert False\n```\n",
+        "<!-- within: cache -->\n```python\nassert await cache.exists('a')\n```\n",
+        "```toml\n[tier.memory]\ntype = 'memory'\n```\n",
+        "<!-- fragment -->\n```toml\n[tier.memory]\nmax_entrys = 1\n```\n",
+        "<!-- file: never_run.py -->\n```python\npass\n```\n",
+        "```\nof no language\n```\n",
+    ],
+)
+def test_a_page_that_is_wrong_is_noticed(wrong, page, tmp_path):
+    (tmp_path / "tiercache.toml").write_text('[route.all]\ntiers = ["memory"]\n')
+    source = tmp_path / "page.md"
+    source.write_text(wrong)
+    with pytest.raises((AssertionError, ConfigError)):
+        test_what_a_page_shows_is_what_happens(source, page)
+
+
 @pytest.mark.parametrize("source", PAGES, ids=named)
 def test_links_lead_somewhere(source):
     for target in LINK.findall(BLOCK.sub("", source.read_text())):
