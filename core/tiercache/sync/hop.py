@@ -1,0 +1,100 @@
+"""From a thread to the loop and back: what every call of the synchronous face goes through."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tiercache.entry import MISSING
+from tiercache.errors import CacheClosed
+from tiercache.sync.turn import Turn, closed, outcome, running_loop
+
+if TYPE_CHECKING:
+    from tiercache.cache import Cache
+
+T = TypeVar("T")
+
+
+class Hop:
+    """A cache, and the way to its loop."""
+
+    __slots__ = ("_cache",)
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache: Cache = cache
+
+    @property
+    def _inline(self) -> bool:
+        """Whether the near path of this cache may be written out elsewhere."""
+        from tiercache.cache import Cache
+
+        return type(self._cache) is Cache
+
+    def _near(self, key: str, route: str | None, as_type: Any) -> Any:
+        """Return the near value, as a read; MISSING where there is none that fits."""
+        cache = self._cache
+        if not cache.is_open:
+            return MISSING
+        if route is None:
+            value = cache.peek(key, MISSING)
+        else:
+            value = cache._resident(key, cache._house.way(key, route))  # noqa: SLF001 - its other face
+        if value is MISSING or as_type is None:
+            return value
+        return cache._shapes.shape(value, as_type)  # noqa: SLF001 - likewise
+
+    def _due(self, key: str, route: str | None) -> bool:
+        """Return whether the near entry of *key*, which is fresh, has come to the age for a refresh."""
+        way = self._cache._house.way(key, route)  # noqa: SLF001 - likewise
+        if way.rules.refresh_ahead is None or way.near is None:
+            return False
+        entry = way.near.get(key)
+        return entry is not None and way.clock.monotonic() >= entry.fresh_until
+
+    def _opened(self) -> Cache:
+        """Return the cache. Raises CacheClosed where it is not open."""
+        if not self._cache.is_open:
+            raise CacheClosed(
+                "the cache is not open in this process: open one with `Cache.open_sync`, or start it on its "
+                "event loop before threads use it"
+            )
+        return self._cache
+
+    def _ready(self) -> Cache:
+        """Return the cache where this thread may wait for its loop. Raises CacheClosed, RuntimeError."""
+        self._loop()
+        return self._cache
+
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        loop = self._opened()._loop  # noqa: SLF001 - likewise
+        if loop is None:
+            raise closed()
+        if loop is running_loop():
+            raise RuntimeError(
+                "this call would block the event loop that has to answer it; on this thread await the "
+                "cache's own methods, or move the call to another thread"
+            )
+        if not loop.is_running():
+            raise RuntimeError(
+                "the cache's event loop is not running, so nothing would ever answer; `Cache.open_sync` "
+                "opens a cache with a loop of its own"
+            )
+        return loop
+
+    def _ask(self, asked: Coroutine[Any, Any, T], turn: Turn | None = None) -> T:
+        """Let the loop do what is *asked*, and wait; *turn* is what this thread does meanwhile."""
+        try:
+            loop = self._loop()
+            future = asyncio.run_coroutine_threadsafe(asked, loop)
+        except RuntimeError as error:
+            asked.close()
+            if isinstance(error, CacheClosed) or self._cache.is_open:
+                raise
+            raise closed() from error
+        return outcome(future, loop) if turn is None else turn.take(future)
+
+    def _forked(self) -> None:
+        # In the child. The loop's thread stayed in the parent, and so did all that speaks to far tiers:
+        # sockets and files are shared with it. What was near is nobody's any more.
+        self._cache._abandon()  # noqa: SLF001 - likewise
