@@ -219,8 +219,8 @@ def _left_out(
         )
     if function.__name__ == "<lambda>":
         raise ValueError(f"{name}: lambdas of one module share their name; give key=, or a def")
-    if function.__code__.co_freevars and "<locals>" in function.__qualname__:
-        used = ", ".join(function.__code__.co_freevars)
+    used = ", ".join(name for name in function.__code__.co_freevars if name != "__class__")
+    if used:
         raise ValueError(
             f"{name} uses {used} of the function around it, of which its name tells nothing, so that all "
             "such functions would share their keys; give key= that tells them apart"
