@@ -956,3 +956,27 @@ def test_interrupting_a_sync_function_beside_a_loop_tells_those_who_joined():
 
         asyncio.run(scenario())
         assert type(joined[0].exception(10)) is LoadCancelled
+
+
+def test_the_route_that_was_named_is_the_one_that_is_read():
+    cache = opened(
+        {
+            "tier": {"memory": {"type": "memory"}, "other": {"type": "memory"}},
+            "route": {"a": {"tiers": ["memory"], "default": True}, "b": {"tiers": ["other"]}},
+        },
+        clock=FakeClock(),
+    )
+
+    @cache.cached(route="b", key="k:{a}")
+    async def f(a):
+        return "called"
+
+    async def scenario():
+        assert await f(1) == "called"
+        cache._house.nears["memory"].put(cache._house.nears["other"].get("k:1"))
+        await f.refresh(1)
+        assert await f(1) == "called"
+        assert cache.stats().routes["b"].loads == 2
+        assert cache.stats().routes["a"].loads == 0
+
+    run(cache, scenario)

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 
 import pytest
 
+import noting
 from gated import document, opened, tier
 from tiercache import Cache, CacheClosed, InvalidKey, LoadCancelled, LoadCycle, LoadError, SyncCache
 from tiercache.engine import house
@@ -46,7 +47,7 @@ def attached(document, **options):
             made.put((loop, lambda: loop.call_soon_threadsafe(over.set)))
             await over.wait()
 
-    thread = threading.Thread(target=asyncio.run, args=(live(),))
+    thread = threading.Thread(target=asyncio.run, args=(live(),), daemon=True)
     thread.start()
     loop, stop = made.get(timeout=10)
     try:
@@ -246,18 +247,18 @@ def test_two_hundred_threads_load_one_cold_key_once():
 
 def test_a_failing_load_fails_all_who_wait_and_is_called_once_for_them():
     with Cache.open_sync(doc()) as cache:
-        gate = threading.Event()
+        entered, gate = threading.Event(), threading.Event()
         calls = []
 
         def load():
             calls.append(1)
+            entered.set()
             gate.wait(10)
             raise KeyError("source")
 
         with ThreadPoolExecutor(20) as pool:
             waiting = [pool.submit(cache.get_or_set, "k", load) for _ in range(20)]
-            while not calls:
-                time.sleep(0.001)
+            assert entered.wait(10)
             time.sleep(0.1)
             gate.set()
             errors = [each.exception(10) for each in waiting]
@@ -594,3 +595,18 @@ def test_a_far_tier_that_fails_is_a_miss_for_threads_too():
         tier(cache, "shelf").error = tier(cache, "cellar").error = OSError("away")
         assert cache.sync.get("k", "miss") == "miss"
         assert cache.sync.get_or_set("k", lambda: 1) == 1
+
+
+def test_patterns_that_watch_are_told_of_each_read_once_and_on_the_loop():
+    watched = doc(patterns=["noted"])
+    watched["pattern"] = {"noted": {"type": "noted"}}
+    with attached(watched, plugins=("noting",)) as (cache, _):
+        cache.sync.set("k", 1)
+        noting.LOG.clear()
+        assert cache.sync.get("k") == 1
+        assert cache.sync.get("absent") is None
+        assert cache.sync.get_or_set("k", lambda: 2) == 1
+        seen = [entry for entry in noting.LOG if entry[1] == "seen"]
+        assert seen == [
+            ("noted", "seen", "k", True), ("noted", "seen", "absent", False), ("noted", "seen", "k", True),
+        ]  # fmt: skip

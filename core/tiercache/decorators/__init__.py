@@ -149,7 +149,7 @@ def decorator(
             plain, signature.parameters, key=key, tags=tags, ignore=left_out, version=version
         )  # fmt: skip
         inner = Function(plain, signature, naming, face, options)
-        wrapper: Any = written(inner, naming.memoised, inline=face._inline)  # noqa: SLF001 - its decorators
+        wrapper: Any = written(inner, naming.memoised, reads=face._written_out)  # noqa: SLF001 - its decorators
         asynchronous = inspect.iscoroutinefunction(plain)
         wrapper.uncached = plain
         wrapper.key_for = inner.key_for

@@ -129,7 +129,7 @@ class Function:
         returns is stored in the background.
         """
         terms = self._terms(slots)
-        value = self.face._near(key, terms["route"], terms["as_type"])  # noqa: SLF001 - its decorators
+        value = self.face._near(key, terms["route"], terms["as_type"], waits=False)  # noqa: SLF001 - its decorators
         if value is not MISSING:
             return value
         return beside(self.face._opened(), key, lambda: self._load(slots), terms)  # noqa: SLF001 - its decorators

@@ -50,11 +50,11 @@ def slots({parameters}):
 """
 
 
-def written(function: Function, told: tuple[str, ...] | None, *, inline: bool) -> Callable[..., Any]:
+def written(function: Function, told: tuple[str, ...] | None, *, reads: str) -> Callable[..., Any]:
     """Return the wrapper of *function*, and give *function* its `slots`.
 
-    *told* are the parameters that decide the key, None where they alone do not. *inline* says that the
-    entries of the cache may be read directly.
+    *told* are the parameters that decide the key, None where they alone do not. *reads* is how
+    the wrapper may read the cache by itself: its "entries", by "peek", or not at all.
     """
     parameters = function.signature.parameters
     # No parameter may hide a name of ours.
@@ -86,7 +86,8 @@ def written(function: Function, told: tuple[str, ...] | None, *, inline: bool) -
     else:
         space[f"{mark}tc_missed"] = function.missed_sync
     form = _CAREFUL
-    if told is not None and len(told) <= _MOST and _simple(function, told):
+    if reads and told is not None and len(told) <= _MOST and _simple(function, told):
+        inline = reads == "entries"
         form = _INLINE if inline else _PEEKING
         text["guard"] = " and ".join([f"type({name}) in {mark}tc_exact" for name in told]) or "True"
         text["told"] = told[0] if len(told) == 1 else f"({', '.join(told)})"

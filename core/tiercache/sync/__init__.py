@@ -62,7 +62,7 @@ class SyncCache(Hop):
 
     def get(self, key: str, default: Any = None, *, route: str | None = None, as_type: Any = None) -> Any:
         """As `Cache.get`."""
-        if route is None and as_type is None:
+        if route is None and as_type is None and not self._watched:
             try:
                 value = self._cache.peek(key, MISSING)
             except CacheClosed:

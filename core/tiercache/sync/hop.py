@@ -19,22 +19,28 @@ T = TypeVar("T")
 class Hop:
     """A cache, and the way to its loop."""
 
-    __slots__ = ("_cache",)
+    __slots__ = ("_cache", "_watched")
 
     def __init__(self, cache: Cache) -> None:
         self._cache: Cache = cache
+        # Patterns that watch reads need not be safe for threads: those reads are the loop's.
+        self._watched = any(route.watchers for route in cache._house.routes.values())  # noqa: SLF001
 
     @property
-    def _inline(self) -> bool:
-        """Whether the near path of this cache may be written out elsewhere."""
+    def _written_out(self) -> str:
+        """How a wrapper may read this cache by itself: its "entries", by "peek", or not at all: ""."""
         from tiercache.cache import Cache
+        from tiercache.cache.variants import Careful
 
-        return type(self._cache) is Cache
+        kind = type(self._cache)
+        return "" if kind is Careful else "entries" if kind is Cache else "peek"
 
-    def _near(self, key: str, route: str | None, as_type: Any) -> Any:
-        """Return the near value, as a read; MISSING where there is none that fits."""
+    def _near(self, key: str, route: str | None, as_type: Any, *, waits: bool = True) -> Any:
+        """Return the near value, as a read; MISSING where there is none that fits, or where who *waits*
+        should ask the loop.
+        """
         cache = self._cache
-        if not cache.is_open:
+        if not cache.is_open or (self._watched and waits and running_loop() is None):
             return MISSING
         if route is None:
             value = cache.peek(key, MISSING)
