@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -21,6 +21,7 @@ import noting
 from gated import document, opened, tier
 from tiercache import Cache, CacheClosed, InvalidKey, LoadCancelled, LoadCycle, LoadError, SyncCache
 from tiercache.engine import house
+from tiercache.sync.turn import Turn
 from tiercache.testing import FakeClock
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
@@ -436,6 +437,18 @@ def test_a_refresh_that_is_due_runs_beside_the_caller():
         while cache.get("k") == "old" and time.monotonic() < deadline:
             time.sleep(0.005)
         assert cache.get("k") in {"tiercache-loader", threading.current_thread().name}
+
+
+def test_a_loader_whose_caller_is_gone_runs_in_a_thread_of_its_own():
+    async def scenario():
+        turn = Turn(lambda: threading.current_thread().name, asyncio.get_running_loop())
+        done = Future()
+        done.set_result("answered")
+        assert turn.take(done) == "answered"
+        async with asyncio.timeout(5):
+            assert await turn.load() == "tiercache-loader"
+
+    asyncio.run(scenario())
 
 
 def test_many_threads_never_read_what_was_not_written():

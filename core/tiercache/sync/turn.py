@@ -96,8 +96,7 @@ class Turn:
         try:
             value, error = await (self._elsewhere(*given) if left or self._answer is None else self._answer)
         except _Left:
-            # Interrupted in the middle. Where nobody else waits, this task is cancelled in the next moment.
-            await asyncio.sleep(0)
+            # Interrupted in the middle. Where nobody else waits, this task has been cancelled by now.
             value, error = await self._elsewhere(*given)
         if error is not None:
             if isinstance(error, StopIteration):
