@@ -46,13 +46,14 @@ STATEFUL = {
     "tiercache.clock._TICKERS": "tickers to stop in the child of a fork, held weakly",
     "tiercache.sync._FACES": "likewise, faces whose threads a fork leaves behind",
     "tiercache.keys.glob": "compiled patterns, a pure function of their text",
-    "tiercache.engine.flights._LOADING": "which load the current task is part of; a context variable",
+    "tiercache.engine.loads._LOADING": "which load the current task is part of; a context variable",
 }
 # Tables of constants that are dicts because what reads them wants a dict.
 CONSTANT_TABLES = {
     "tiercache.cli._COMMANDS",
     "tiercache.config.schema._KINDS",
     "tiercache.config.secrecy._MODELS",
+    "tiercache.decorators.template._SAMPLES",
     "tiercache.units.BYTES",
     "tiercache.units.SECONDS",
     "tiercache_plugins.serializers.msgpack.rewrite._GROUPS",

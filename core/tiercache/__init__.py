@@ -18,6 +18,7 @@ from tiercache.contracts import (
     Life,
     Load,
     Loads,
+    Marks,
     Measured,
     NearTier,
     NearTierConfig,
@@ -43,6 +44,9 @@ from tiercache.contracts import (
     Watches,
     Wipes,
 )
+from tiercache.decorators import AsyncCached, Decorator, SyncCached
+from tiercache.decorators.function import FunctionStats
+from tiercache.engine.loads import LoadContext, Loaded
 from tiercache.engine.stats import RouteStats, Stats, TierStats
 from tiercache.entry import MISSING, Entry, Missing, Terms
 from tiercache.errors import (
@@ -53,6 +57,7 @@ from tiercache.errors import (
     LoadCancelled,
     LoadCycle,
     LoadError,
+    LoadTimeout,
     PluginError,
     Problem,
     TiercacheError,
@@ -64,11 +69,13 @@ from tiercache.errors import (
     Unsupported,
 )
 from tiercache.hookspecs import hookimpl
+from tiercache.sync import SyncCache
 from tiercache.units import Duration, Size
 
 __all__ = [
     "MISSING",
     "NEVER",
+    "AsyncCached",
     "BusConfig",
     "Cache",
     "CacheClosed",
@@ -81,17 +88,23 @@ __all__ = [
     "ConfigError",
     "Context",
     "Counts",
+    "Decorator",
     "Duration",
     "Entry",
     "FarTier",
     "FarTierConfig",
+    "FunctionStats",
     "InvalidKey",
     "Life",
     "Load",
     "LoadCancelled",
+    "LoadContext",
     "LoadCycle",
     "LoadError",
+    "LoadTimeout",
+    "Loaded",
     "Loads",
+    "Marks",
     "Measured",
     "Missing",
     "NearTier",
@@ -118,6 +131,8 @@ __all__ = [
     "StageConfig",
     "Stats",
     "Swaps",
+    "SyncCache",
+    "SyncCached",
     "Terms",
     "TierConfig",
     "TierError",

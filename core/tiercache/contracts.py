@@ -130,6 +130,15 @@ class FarTierConfig(TierConfig):
 
     serializer: SerializerRef = Field("msgpack", description="How values become bytes.")
     compressor: CompressorRef = Field("none", description='How bytes are made smaller, or "none".')
+    deadline: Duration = Field(
+        2.0,
+        ge=0.001,
+        le=3600,
+        description=(
+            "How long one call may take, whatever the driver's own timeouts are. A call that is not over by "
+            "then is given up: a miss, or a write that is made good later."
+        ),
+    )
 
     def build(self, context: Context) -> FarTier:
         """Return the tier, not yet open."""
@@ -346,7 +355,8 @@ class FarTier(Protocol):
 
     An author writes storage and nothing else: codec, TTL clamp, deadline, namespace, batching and counting
     are the kernel's. Raise TierError (or any exception) where the tier fails; the kernel turns it into a
-    miss or a skipped write. Further abilities are further Protocols: `Scans`, `Wipes`, `Swaps`, `Counts`.
+    miss or a skipped write. Further abilities are further Protocols: `Scans`, `Wipes`, `Swaps`, `Counts`,
+    `Marks`.
     """
 
     async def open(self) -> None:
@@ -413,6 +423,29 @@ class Counts(Protocol):
         existing counter keeps its expiry; its stamp is raised, so that who swaps by the old one sees the
         change. Raise TypeError where something else stands (a frame without
         `frame.COUNTER`), OverflowError where the sum does not fit 64 bits; both change nothing.
+        """
+        ...
+
+
+@runtime_checkable
+class Marks(Protocol):
+    """A far tier that keeps markers: since when what is dead, by name. They're of the context's namespace.
+
+    They stand apart from the entries: `scan` does not list them, `wipe` and `delete` leave them alone, they
+    never expire and are never evicted. A name is text of at most 1,100 bytes of UTF-8.
+    """
+
+    async def marks(self) -> Mapping[str, int]:
+        """Return all markers: stamps by name. Raise where they can't be read whole.
+
+        What is damaged is returned under a name of the tier's own, with the stamp of now: the kernel takes
+        what it does not know for a marker for everything.
+        """
+        ...
+
+    async def mark(self, markers: Mapping[str, int], below: int) -> None:
+        """Raise each of *markers* to its stamp, unless it stands higher; then drop those, of all that are
+        kept, whose stamp is lower than *below* (0: none).
         """
         ...
 

@@ -26,15 +26,15 @@ Missing = Literal[_Missing.MISSING]
 class Terms:
     """What entries of one route with equal options share."""
 
-    __slots__ = ("copies", "hits", "route", "stale")
+    __slots__ = ("ahead", "hits", "route", "stale")
 
-    def __init__(self, route: str, stale: float = 0.0, *, copies: bool = False) -> None:
+    def __init__(self, route: str, stale: float = 0.0, *, ahead: float = 0.0) -> None:
         self.route = route
         """Name of the route that the entries travel on."""
         self.stale = stale
-        """Seconds after `fresh_until` during which an entry may still serve as a stale copy."""
-        self.copies = copies
-        """Whether readers get a copy of their own."""
+        """Seconds after `fresh_until` during which an entry is kept."""
+        self.ahead = ahead
+        """Seconds of `stale` during which it is still fresh: a read then starts a refresh."""
         self.hits = 0
         """Hits of entries that are gone, and hits that a policy took off living ones."""
 

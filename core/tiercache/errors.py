@@ -13,7 +13,8 @@ TiercacheError
 ├── Unsupported             the tier that alone may answer has no such ability
 ├── LoadError               a loader did not bring a value, for a reason of its own making
 │   ├── LoadCycle           loading a key asked for the key itself
-│   └── LoadCancelled       the load was cancelled, but none of its callers was
+│   ├── LoadCancelled       the load was cancelled, but none of its callers was
+│   └── LoadTimeout         the load takes longer than its callers wait: also a TimeoutError
 └── CacheClosed             the cache is not open
 """
 
@@ -105,6 +106,10 @@ class LoadCycle(LoadError):
 
 class LoadCancelled(LoadError):
     """The load was cancelled from inside, while its callers were not."""
+
+
+class LoadTimeout(LoadError, TimeoutError):
+    """The load takes longer than its callers wait, and no stale copy stands in. It goes on."""
 
 
 class CacheClosed(TiercacheError, RuntimeError):

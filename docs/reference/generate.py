@@ -110,11 +110,18 @@ def _takes(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         return " or ".join(f'`"{each}"`' if isinstance(each, str) else f"`{each}`" for each in arguments)
     if typing.get_origin(annotation) is tuple:
         return f"list of {_takes(arguments[0])}s" if arguments[0] is not str else "list of texts"
-    named = {bool: "true or false", str: "text", SecretStr: "secret text", Path: "path", int: "whole number"}
+    named = {
+        bool: "true or false", float: "number", int: "whole number", Path: "path", SecretStr: "secret text",
+        str: "text",
+    }  # fmt: skip
     return named[annotation] + _bounds(metadata)
 
 
 def _bounds(metadata: Iterable[Any], sized: bool = False) -> str:
+    above = next((mark.gt for mark in metadata if getattr(mark, "gt", None) is not None), None)
+    below = next((mark.lt for mark in metadata if getattr(mark, "lt", None) is not None), None)
+    if below is not None:
+        return f", {'above' if above is not None else 'from'} {above or 0} and below {below}"
     low = next((mark.ge for mark in metadata if getattr(mark, "ge", None) is not None), None)
     high = next((mark.le for mark in metadata if getattr(mark, "le", None) is not None), None)
     shown: Callable[[Any], str] = format_size if sized else str

@@ -96,7 +96,8 @@ CODECS = st.fixed_dictionaries(
 
 def machine(pipeline: Pipeline) -> type[RuleBasedStateMachine]:
     """Return the state machine of *pipeline*."""
-    far = bool(pipeline.every - {"memory"})
+    far_tiers = pipeline.every - {"memory"}
+    far = bool(far_tiers)
     route_names = st.sampled_from((None, "all", *pipeline.routes))
     lives = st.sampled_from((1.0, 7.5, 60.0, timedelta(minutes=10), "90s")).map(
         lambda life: _longer(life, pipeline.slow)
@@ -417,6 +418,11 @@ def machine(pipeline: Pipeline) -> type[RuleBasedStateMachine]:
         def reopen(self, codec) -> None:
             self.runner.run(self.cache.close())
             self.lost("memory")
+            if codec["serializer"] == "pickle" and self.codec["serializer"] != "pickle":
+                # A tier that seals takes nothing that has no seal, not even what it wrote itself before.
+                self.damage += 1
+                for tier in far_tiers:
+                    self.lost(tier)
             self.open(codec)
 
         @precondition(lambda _: "redis" in pipeline.every)

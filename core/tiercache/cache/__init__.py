@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from tiercache.cache.reading import Reading
+from tiercache.cache.loading import Loading
 from tiercache.clock import Clock, Ticker
 from tiercache.engine import authority
 from tiercache.engine.stats import Stats
 from tiercache.units import seconds
 
+if TYPE_CHECKING:
+    from tiercache.decorators import Decorator
+    from tiercache.sync import SyncCache
 
-class Cache(Reading):
+
+class Cache(Loading):
     """A cache as its configuration describes it.
 
     Open it with `Cache.open()`, then use it as `async with`, or call `start` and `close`. It belongs to the
@@ -26,7 +30,7 @@ class Cache(Reading):
     bytes of UTF-8 without control characters; `InvalidKey` otherwise. None is a value like any other.
     """
 
-    __slots__ = ()
+    __slots__ = ("_sync",)
 
     @classmethod
     def open(
@@ -45,12 +49,41 @@ class Cache(Reading):
 
         Raises ConfigError with all problems at once, PluginError where a plugin that is used is broken.
         """
-        from tiercache.cache.variants import variant
-        from tiercache.config.build import build
-        from tiercache.config.plan import plan
+        return _maker(source, overrides, clock)()
 
-        house = build(plan(source, overrides), Clock(clock))
-        return variant(house)(house)
+    @classmethod
+    def open_sync(
+        cls,
+        source: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        *,
+        clock: Callable[[], float] | None = None,
+        **overrides: Any,
+    ) -> SyncCache:
+        """Return the cache that *source* describes for code without an event loop, started.
+
+        It has a loop of its own in a daemon thread. Use it as `with`, or call `close`; a program that does
+        neither ends all the same, at the price of writes still under way. The child of a fork opens it anew
+        at its first call. Arguments and errors are those of `open` and `start`.
+        """
+        from tiercache.sync.own import OwnSyncCache
+
+        return OwnSyncCache(_maker(source, overrides, clock))
+
+    @property
+    def sync(self) -> SyncCache:
+        """The same calls for threads, answered by the event loop that this cache was started on."""
+        try:
+            return self._sync
+        except AttributeError:
+            from tiercache.sync import SyncCache
+
+            self._sync: SyncCache = SyncCache(self)
+            return self._sync
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the cache was started, and is not closed."""
+        return self._loop is not None
 
     async def start(self) -> Self:
         """Open every tier. A tier that is only away does not stop the application.
@@ -214,6 +247,59 @@ class Cache(Reading):
         """Return what was counted since the cache was opened. Costs about 40 ns an entry of the near tier."""
         return self._house.stats()
 
+    def cached(
+        self,
+        *,
+        ttl: float | str | timedelta | None = None,
+        stale: float | str | timedelta | None = None,
+        key: str | Callable[..., str] | None = None,
+        tags: Iterable[str] | Callable[..., Iterable[str]] = (),
+        route: str | None = None,
+        ignore: Sequence[str] = (),
+        version: int | str = 1,
+    ) -> Decorator:
+        """Return a decorator for functions and methods, sync or async, that caches what they return.
+
+        *key* is a template such as "user:{user_id}", or a function that makes the key from the arguments;
+        without it the key is made of the function's name, *version* and all arguments but those named in
+        *ignore*. *tags* are templates too. The cache need not be open before the function is called. What
+        the decorated function can do is said at `SyncCached`.
+
+        Raises ValueError or TypeError, when the function is decorated, for generators, for templates that
+        can't work and for keys that calls would share.
+        """
+        from tiercache.decorators import decorator
+
+        made: Decorator = decorator(
+            self.sync, ttl=ttl, stale=stale, key=key, tags=tags, route=route, ignore=ignore, version=version,
+            own_loop=False,
+        )  # fmt: skip
+        return made
+
+    def _abandon(self) -> None:
+        """In the child of a fork: leave everything to the parent, which goes on using it."""
+        self._loop = None
+        self._shut()
+
     def _empty(self) -> None:
         self._house.empty()
         self._bind()
+
+
+def _maker(
+    source: str | os.PathLike[str] | Mapping[str, Any] | None,
+    overrides: Mapping[str, Any],
+    clock: Callable[[], float] | None,
+) -> Callable[[], Cache]:
+    """Return what makes the cache of a configuration, which is read now, once."""
+    from tiercache.cache.variants import variant
+    from tiercache.config.build import build
+    from tiercache.config.plan import plan
+
+    planned = plan(source, overrides)
+
+    def make() -> Cache:
+        house = build(planned, Clock(clock))
+        return variant(house)(house)
+
+    return make

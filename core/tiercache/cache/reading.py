@@ -10,7 +10,6 @@ from typing import Any
 
 from tiercache.clock import Ticker
 from tiercache.contracts import Life
-from tiercache.engine.flights import Load
 from tiercache.engine.house import House
 from tiercache.engine.pipeline import Route
 from tiercache.engine.typed import Shapes
@@ -108,53 +107,6 @@ class Reading:
             found = {key: value for key, value in shaped.items() if value is not MISSING}
         return {key: found[key] for key in wanted if key in found}
 
-    async def get_or_set(
-        self,
-        key: str,
-        loader: Callable[[], Any],
-        *,
-        route: str | None = None,
-        ttl: float | str | timedelta | None = None,
-        stale: float | str | timedelta | None = None,
-        tags: Iterable[str] = (),
-        as_type: Any = None,
-    ) -> Any:
-        """Return the value of *key*; where nothing fresh is cached, load it, store it and return it.
-
-        *loader* takes nothing and returns the value or an awaitable of it. A sync loader runs on the event
-        loop: wrap one that is slow, as `lambda: asyncio.to_thread(load)`. However many callers ask at once,
-        one loader runs; a caller who is cancelled hurts nobody else, and the load is cancelled only when
-        the last one leaves. Its error is raised to all who wait and is not cached. The value is there for
-        all callers before the far tiers have it.
-
-        Raises LoadCycle where the loader asks for its own key, LoadCancelled where it was cancelled from
-        inside, Unserializable where a far tier can't store what it brought.
-        """
-        way = self._way(key, route)
-        value = self._resident(key, way)
-        if value is not MISSING and as_type is not None:
-            value = self._shapes.shape(value, as_type)
-        if value is not MISSING:
-            return value
-        way.counts.near_misses += 1
-        life = self._life(way, ttl, stale, tags)
-        load = way.flights.loads.get(key)
-        if load is None:
-            load = Load(way, key, loader, life)
-            load.start()
-        value = way.own(await load.wait())
-        way.counts.misses += load.loading
-        if as_type is None:
-            return value
-        shaped = self._shapes.shape(value, as_type)
-        if shaped is not MISSING or load.landed is not MISSING:
-            return value if shaped is MISSING else shaped
-        # What was cached is of an earlier shape, and the caller has a loader: let it bring a new one.
-        await self._house.delete({key: way.address(key)})
-        return await self.get_or_set(
-            key, loader, route=route, ttl=ttl, stale=stale, tags=tags, as_type=as_type
-        )
-
     async def exists(self, key: str, *, route: str | None = None) -> bool:
         """Return whether something fresh is cached under *key*."""
         way = self._way(key, route)
@@ -169,7 +121,7 @@ class Reading:
             found = await way.read(key)
             if found is not MISSING:
                 return way.remaining(found)
-        return None if entry is None else entry.fresh_until - self._clock.monotonic()
+        return None if entry is None else entry.fresh_until + entry.terms.ahead - self._clock.monotonic()
 
     async def keys(self, match: str = "*") -> AsyncIterator[str]:
         """Yield the keys that are cached and fresh, each once, in no order, from all tiers that can list.
@@ -184,7 +136,7 @@ class Reading:
     async def _miss(self, key: str, default: Any, route: str | None, as_type: Any) -> Any:
         way = self._way(key, route)
         way.counts.near_misses += 1
-        found = await way.read(key)
+        found = await way.read_or_stale(key)
         if found is MISSING:
             way.counts.misses += 1
             return default
@@ -205,7 +157,7 @@ class Reading:
 
     def _judged(self, entry: Entry, default: Any = MISSING) -> Any:
         """Return the value of *entry* where it is fresh by the real clock, and count the hit."""
-        if self._clock.monotonic() >= entry.fresh_until:
+        if self._clock.monotonic() >= entry.fresh_until + entry.terms.ahead:
             return default
         if self._ticker is not None:
             self._ticker.wake()

@@ -6,6 +6,7 @@ one `get` for dict and OrderedDict would be slow on both. What they share is wri
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from tiercache.cache import Cache
@@ -155,7 +156,9 @@ class Careful(Cache):
         value = MISSING if entry is None else self._judged(entry)
         if entry is not None and value is not MISSING:
             if way.near is not None and way.near.touch is not None:
-                way.near.touch(key)
+                # Another thread may have dropped it meanwhile.
+                with contextlib.suppress(KeyError):
+                    way.near.touch(key)
             value = way.own(value)
         for seen in way.watchers:
             seen(key, hit=value is not MISSING)

@@ -106,6 +106,7 @@ class Builder:
             self._codec(config.serializer, config.compressor),
             self.clock,
             scope=config.scope,
+            deadline=config.deadline,
             max_ttl=math.inf if config.max_ttl is None else config.max_ttl,
         )
 
@@ -150,6 +151,7 @@ def build(plan: Plan, clock: Clock) -> House:
             fars=[fars[tier] for tier in route.tiers if tier in fars],
             life=Life(route.ttl, route.stale),
             copies=route.copy,
+            rules=route.rules,
             decoder=decoder,
             clock=clock,
             patterns=[builder.stage("pattern", pattern, plan.pattern(pattern)) for pattern in route.patterns],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from tiercache.contracts import (
     SerializerConfig,
     StageConfig,
 )
+from tiercache.engine.rules import Rules
 from tiercache.errors import ConfigError, Problem
 
 _Config = TypeVar("_Config", bound=StageConfig)
@@ -48,6 +49,8 @@ class RoutePlan:
     """Names of patterns, outermost first."""
     copy: bool
     """Whether each reader gets a copy of its own."""
+    rules: Rules = field(default_factory=Rules)
+    """What loads go by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,14 @@ def _route(name: str, table: RouteTable) -> RoutePlan:
         stale=table.stale or 0.0,
         patterns=table.patterns,
         copy=table.copies,
+        rules=Rules(
+            soft_timeout=table.soft_timeout,
+            hard_timeout=table.hard_timeout,
+            refresh_ahead=table.refresh_ahead,
+            jitter=table.jitter,
+            negative_ttl=table.negative_ttl,
+            negative_errors=table.negative_errors,
+        ),
     )
 
 

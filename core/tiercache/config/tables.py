@@ -104,6 +104,25 @@ class RouteTable(Table):
     stale: Duration | None = Field(
         None, description="How much longer values may be served where fresh ones can't be had."
     )
+    soft_timeout: Duration | None = Field(
+        None, description="After it, callers of a slow load are given a stale copy, if any; the load goes on."
+    )
+    hard_timeout: Duration | None = Field(
+        None,
+        description="After it, callers of a slow load are given a stale copy or an error; the load goes on.",
+    )
+    refresh_ahead: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="Share of the life after which a read starts a load in the background, such as 0.8."
+    )
+    jitter: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="The most by which chance shortens a life, as a share of it, such as 0.1."
+    )
+    negative_ttl: Duration | None = Field(
+        None, description="How long a None that a loader brought is fresh; nothing: as any value."
+    )
+    negative_errors: bool = Field(
+        False, description="Whether errors of loaders are remembered for `negative_ttl`, too."
+    )
     patterns: tuple[str, ...] = Field((), description="Declared patterns or pattern types, outermost first.")
     default: bool = Field(False, description="Whether keys that no pattern matches take this route.")
     # `copy` itself is a method of pydantic's.

@@ -6,6 +6,7 @@ TierUnavailable is raised; a local guess would let two processes both believe th
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -83,6 +84,44 @@ async def touch(route: Route, key: str, ttl: float) -> bool:
     return touched
 
 
+async def expire(route: Route, key: str) -> bool:
+    """Let the entry of *key* end now in every tier of the route, and keep it as a stale copy.
+
+    A far tier that can't compare and set drops it instead.
+    """
+    entry = _resident(route, key) if route.near is not None else None
+    expired = entry is not None
+    route.detach(key)
+    if entry is not None:
+        route.keeping.lapse(entry)
+    address = route.address(key)
+    for far in route.fars:
+        if far.swap is None:
+            expired = bool(await far.writes.delete(address)) or expired
+            continue
+
+        async def attempt(standing: _Standing, far: Far = far) -> bool | None:
+            head = standing.head
+            if head is None:
+                return False
+            try:
+                frame = route.decoder.relived(
+                    address.encode(), standing.frame, head, route.clock.micros(), head.stale_until
+                )
+            except Undecodable:
+                far.guard.counts.corrupt += 1
+                return False
+            record = far.record(
+                address, restamped(frame, route.clock.stamp()), head.stale_until, conditional=False
+            )
+            return True if await _swap(far, record, standing.stamp) else None
+
+        with contextlib.suppress(TierUnavailable):
+            expired = await _attempts(route, far, key, attempt) or expired
+    route.detach(key)
+    return expired
+
+
 async def increment(route: Route, key: str, delta: int, life: Life) -> int:
     """Add *delta* to the integer under *key*, which keeps its expiry; start from *delta* where none stands.
 
@@ -113,7 +152,7 @@ async def increment(route: Route, key: str, delta: int, life: Life) -> int:
             # What stands is dead, or damaged, and only kept for a while: the tier would add to it.
             return delta if await _swap(far, fresh(), standing.stamp) else None
         if far.counter is not None:
-            added = await far.writes.count(partial(far.counter, fresh(), delta))
+            added = await far.writes.count(partial(far.counter, fresh(), delta), address)
             return int(_answered(far, added))
         if head is None:
             return delta if await _swap(far, fresh(), None) else None
@@ -140,13 +179,13 @@ async def _attempts(route: Route, far: Far, key: str, attempt: Callable[[_Standi
 
 async def _standing(route: Route, far: Far, key: str) -> _Standing:
     address = route.address(key)
-    frame = (await _ask(far, answers, far.guard.tier.read, [address], FRAMES))[0]
+    frame = (await _ask(far, address, answers, far.guard.tier.read, [address], FRAMES))[0]
     if frame is None:
         return _Standing(None, None, b"")
     stamp = stamp_of(frame)
     route.clock.observe(stamp)
     try:
-        head = route.decoder.head(address.encode(), frame)
+        head = route.head(far, address.encode(), frame)
     except Undecodable:
         far.guard.counts.corrupt += 1
         return _Standing(stamp, None, b"")
@@ -161,12 +200,13 @@ async def _swap(far: Far, record: Record, expected: int | None) -> bool:
             f"tier {far.name} answers for this route, but can't compare and set; add, touch and increment "
             "need a tier that can (the ability Swaps)"
         )
-    result: bool = await _ask(far, far.swap, record, expected)
-    return result
+    swapped: bool = await _ask(far, record.key, far.swap, record, expected)
+    far.guard.counts.writes += swapped
+    return swapped
 
 
-async def _ask(far: Far, act: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
-    return _answered(far, await far.writes.call(partial(act, *arguments)))
+async def _ask(far: Far, address: str, act: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    return _answered(far, await far.writes.call(partial(act, *arguments), address))
 
 
 def _answered(far: Far, result: Any) -> Any:
@@ -201,14 +241,16 @@ def _fitting(total: int, key: str) -> int:
 def _resident(route: Route, key: str) -> Entry | None:
     assert route.near is not None
     entry = route.near.get(key)
-    return entry if entry is not None and route.clock.monotonic() < entry.fresh_until else None
+    if entry is None or route.clock.monotonic() >= entry.fresh_until + entry.terms.ahead:
+        return None
+    return entry
 
 
 def _add_near(route: Route, key: str, value: Any, life: Life) -> bool:
     if _resident(route, key) is not None:
         return False
     route.detach(key)
-    route.place(key, route.own(value), route.clock.stamp(), life.ttl, life.stale, life.tags)
+    route.keeping.place(key, route.own(value), route.clock.stamp(), life.ttl, life.stale, life.tags)
     route.drop_elsewhere(key)
     return True
 
@@ -219,7 +261,7 @@ def _touch_near(route: Route, key: str, ttl: float) -> bool:
         return False
     tags = route.near.tags(key)
     route.detach(key)
-    route.place(key, entry.value, entry.created_at, ttl, entry.terms.stale, tags)
+    route.keeping.place(key, entry.value, entry.created_at, ttl, entry.terms.stale - entry.terms.ahead, tags)
     return True
 
 
@@ -231,7 +273,7 @@ def _increment_near(route: Route, key: str, delta: int, life: Life) -> int:
     if type(entry.value) is not int or not SMALLEST <= entry.value <= LARGEST:
         raise TypeError(f"the value under {key!r} is no integer of 64 bits")
     total = _fitting(entry.value + delta, key)
-    remaining = entry.fresh_until - route.clock.monotonic()
+    remaining = entry.fresh_until + entry.terms.ahead - route.clock.monotonic()
     route.detach(key)
-    route.place(key, total, route.clock.stamp(), remaining, entry.terms.stale, route.near.tags(key))
+    route.keeping.place(key, total, route.clock.stamp(), remaining, entry.terms.stale, route.near.tags(key))
     return total

@@ -10,10 +10,12 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
+from tiercache.clock import Clock
 from tiercache.contracts import Record
 from tiercache.engine.guard import FRAMES, NUMBERS, Guard, answers
+from tiercache.engine.recovery import Recovery
 
 log = logging.getLogger("tiercache.engine")
 
@@ -21,6 +23,8 @@ MOST_KEYS: Final = 512
 """Keys that one call may carry."""
 MOST_BYTES: Final = 4 * 2**20
 """Bytes after which a batch of writes is closed."""
+LOOK_AGAIN: Final = 1.0
+"""Seconds between two looks whether a tier that nobody asks can be told what it missed."""
 
 
 class Landing(Protocol):
@@ -31,18 +35,28 @@ class Landing(Protocol):
         ...
 
 
+def _missed(landing: Landing) -> None:
+    landing.land(None, failed=True)
+
+
 class Reads:
     """The reads of one far tier, one batch in flight at a time."""
 
-    __slots__ = ("_guard", "_task", "_waiting")
+    __slots__ = ("_batch", "_guard", "_recovery", "_task", "_waiting", "_writes")
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, recovery: Recovery, writes: Writes) -> None:
         self._guard = guard
+        self._recovery = recovery
+        self._writes = writes
         self._waiting: dict[str, list[Landing]] = {}
+        self._batch: dict[str, list[Landing]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def submit(self, address: str, landing: Landing) -> None:
-        """Read *address* and hand the frame to *landing*."""
+        """Read *address* and hand the frame to *landing*, never before this returns."""
+        if self._guard.barred() or self._recovery.hides(address):
+            asyncio.get_running_loop().call_soon(_missed, landing)
+            return
         waiting = self._waiting.get(address)
         if waiting is not None:
             waiting.append(landing)
@@ -56,17 +70,52 @@ class Reads:
         while (task := self._task) is not None:
             await asyncio.wait([task])
 
+    def end(self) -> None:
+        """Give up what is in flight: misses."""
+        task = self._task
+        self._give_up()
+        if task is not None:
+            task.cancel()
+
     async def _run(self) -> None:
+        me = asyncio.current_task()
         try:
             while self._waiting:
-                batch = self._take()
+                batch = self._batch = self._take()
                 keys = list(batch)
-                frames = await self._guard.call(answers, self._guard.tier.read, keys, FRAMES)
-                for index, landings in enumerate(batch.values()):
-                    for landing in landings:
-                        landing.land(None if frames is None else frames[index], failed=frames is None)
+                timeouts = self._guard.timeouts
+                frames = await self._guard.call(
+                    answers, self._guard.tier.read, keys, FRAMES, given_up=self._give_up
+                )
+                if self._task is not me:
+                    return
+                self._land(frames)
+                if frames is not None:
+                    self._writes.replay()
+                elif self._guard.timeouts != timeouts:
+                    # It hangs. Whoever waits behind has waited long enough, too.
+                    self._batch, self._waiting = self._waiting, {}
+                    self._land(None)
         finally:
-            self._task = None
+            if self._task is me:
+                self._give_up()
+
+    def _land(self, frames: list[bytes | None] | None) -> None:
+        batch, self._batch = self._batch, {}
+        hides = self._recovery.hides
+        for index, (address, landings) in enumerate(batch.items()):
+            # Hidden: a write that was acknowledged meanwhile has not reached the tier.
+            failed = frames is None or hides(address)
+            frame = None if frames is None or failed else frames[index]
+            for landing in landings:
+                landing.land(frame, failed=failed)
+
+    def _give_up(self) -> None:
+        """Leave the task to itself; whoever waits has missed."""
+        self._task = None
+        while self._batch or self._waiting:
+            self._land(None)
+            self._batch, self._waiting = self._waiting, {}
 
     def _take(self) -> dict[str, list[Landing]]:
         if len(self._waiting) <= MOST_KEYS:
@@ -80,102 +129,235 @@ class _Act(NamedTuple):
     passing: tuple[type[Exception], ...]
 
 
+_Kind = Literal["write", "delete", "call", "wipe"]
+
+
 class _Op(NamedTuple):
-    kind: str
+    kind: _Kind
+    address: str | None
     argument: Any
+    """The record of a write, the stamp of a delete, the act of a call."""
     done: asyncio.Future[Any]
 
 
 class Writes:
     """The writes, deletes and other changes of one far tier, in the order in which they were asked for.
 
-    Order is the point: a delete that overtook the write before it would leave the value standing.
+    Order is the point: a delete that overtook the write before it would leave the value standing. What the
+    tier could not be told waits in the recovery queue, and is made good from here, between two batches.
     """
 
-    __slots__ = ("_guard", "_queue", "_task")
+    __slots__ = ("_batch", "_clock", "_guard", "_queue", "_recovery", "_task", "_timer")
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, recovery: Recovery, clock: Clock) -> None:
         self._guard = guard
+        self._recovery = recovery
+        self._clock = clock
         self._queue: deque[_Op] = deque()
+        self._batch: list[_Op] = []
         self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        recovery.given_up = self._give_up
 
     def write(self, record: Record) -> asyncio.Future[int | None]:
         """Store *record*; the future brings its stamp, 0 where kept out, None where the tier failed."""
-        return self._submit("write", record)
+        return self._submit("write", record.key, record)
 
     def delete(self, address: str) -> asyncio.Future[bool | None]:
         """Drop *address*; the future brings whether it was there, None where the tier failed."""
-        return self._submit("delete", address)
+        return self._submit("delete", address, self._clock.stamp())
 
-    def call(self, act: Callable[[], Awaitable[Any]]) -> asyncio.Future[Any]:
-        """Do *act* in its turn; the future brings what it returns, None where the tier failed."""
-        return self._submit("call", _Act(act, ()))
+    def call(self, act: Callable[[], Awaitable[Any]], about: str | None = None) -> asyncio.Future[Any]:
+        """Do *act* in its turn; the future brings what it returns, None where the tier failed.
 
-    def count(self, act: Callable[[], Awaitable[Any]]) -> asyncio.Future[Any]:
+        Where it is *about* one address, the tier must first have been told what it missed of that.
+        """
+        return self._submit("call", about, _Act(act, ()))
+
+    def count(self, act: Callable[[], Awaitable[Any]], about: str | None = None) -> asyncio.Future[Any]:
         """As `call`, but a TypeError or OverflowError is an answer, and is raised by the future."""
-        return self._submit("call", _Act(act, (TypeError, OverflowError)))
+        return self._submit("call", about, _Act(act, (TypeError, OverflowError)))
+
+    def wipe(self) -> asyncio.Future[bool | None]:
+        """Drop everything; the future brings True, or None where the tier failed. Then all of it is hidden
+        until that is made good.
+        """
+        return self._submit("wipe", None, None)
+
+    def replay(self) -> None:
+        """Begin to make good what the tier missed, where something waits and the tier may be asked."""
+        if self._task is None and self._recovery.due():
+            self._start(asyncio.get_running_loop())
 
     async def idle(self) -> None:
         """Wait until nothing is in flight."""
         while (task := self._task) is not None:
             await asyncio.wait([task])
 
-    def _submit(self, kind: str, argument: Any) -> asyncio.Future[Any]:
+    def end(self) -> None:
+        """Give up what is in flight, and what waits to be made good."""
+        task = self._task
+        self._give_up()
+        if task is not None:
+            task.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if lost := len(self._recovery):
+            log.warning(
+                "tier %s was never told of %d writes: it may serve what they replaced", self._guard.name, lost
+            )
+
+    def _submit(self, kind: _Kind, address: str | None, argument: Any) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
-        self._queue.append(_Op(kind, argument, done))
+        op = _Op(kind, address, argument, done)
+        if self._task is None and self._guard.barred():
+            # Nothing is under way that this could overtake.
+            self._miss(op)
+            return done
+        self._queue.append(op)
         if self._task is None:
-            self._task = loop.create_task(self._run(), name="tiercache-writes")
+            self._start(loop)
         return done
 
-    async def _run(self) -> None:
-        batch: list[_Op] = []
-        try:
-            while self._queue:
-                batch = self._take()
-                kind = batch[0].kind
-                if kind == "call":
-                    await self._call(batch[0])
-                    continue
-                act: Callable[..., Awaitable[Sequence[Any]]] = (
-                    self._guard.tier.write if kind == "write" else self._guard.tier.delete
-                )
-                results = await self._guard.call(answers, act, [op.argument for op in batch], NUMBERS)
-                if results is not None:
-                    self._count(kind, results)
-                for index, op in enumerate(batch):
-                    if not op.done.done():
-                        op.done.set_result(None if results is None else results[index])
-        finally:
-            self._task = None
-            for op in (*batch, *self._queue):
-                op.done.cancel()
-            self._queue.clear()
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._task = loop.create_task(self._run(), name="tiercache-writes")
 
-    async def _call(self, op: _Op) -> None:
+    async def _run(self) -> None:
+        me = asyncio.current_task()
+        recovery = self._recovery
+        well = False
+        try:
+            while self._queue or recovery.due():
+                # Callers first, but for a wipe: what they write must not be swept away with the rest.
+                if recovery.due() and (well or recovery.whole or not self._queue):
+                    well = False
+                    await recovery.replay()
+                else:
+                    self._batch = self._take()
+                    well = await self._do(self._batch)
+                if self._task is not me:
+                    return
+        finally:
+            if self._task is me:
+                self._task = None
+                for op in (*self._batch, *self._queue):
+                    op.done.cancel()
+                self._batch = []
+                self._queue.clear()
+                self._look_again()
+
+    async def _do(self, batch: list[_Op]) -> bool:
+        """Do what *batch* asks for; return whether the tier did."""
+        kind = batch[0].kind
+        timeouts = self._guard.timeouts
+        if kind == "call":
+            results = await self._call(batch[0])
+        elif kind == "wipe":
+            results = await self._wipe()
+        elif self._recovery.whole:
+            results = None
+        elif kind == "write":
+            results = await self._write([op.argument for op in batch])
+        else:
+            results = await self._delete([op.address for op in batch])
+        if self._batch is not batch:
+            return False
+        self._batch = []
+        for index, op in enumerate(batch):
+            if results is None:
+                self._miss(op)
+            elif not op.done.done():
+                op.done.set_result(results[index])
+        if self._guard.timeouts != timeouts:
+            # It hangs. Whoever waits behind has waited long enough, too.
+            while self._queue:
+                self._miss(self._queue.popleft())
+        return results is not None
+
+    async def _write(self, records: list[Record]) -> Sequence[Any] | None:
+        recovery = self._recovery
+        # What was read or loaded before something that the tier has yet to be told is out of date.
+        sent = [record for record in records if not (record.conditional and recovery.outdates(record))]
+        stamps = {}
+        if sent:
+            act = self._guard.tier.write
+            stored = await self._guard.call(answers, act, sent, NUMBERS, given_up=self._give_up)
+            if stored is None:
+                return None
+            for record, stamp in zip(sent, stored, strict=True):
+                stamps[id(record)] = stamp
+                if stamp:
+                    self._guard.counts.writes += 1
+                    recovery.written(record)
+        return [stamps.get(id(record), 0) for record in records]
+
+    async def _delete(self, addresses: list[Any]) -> Sequence[Any] | None:
+        act = self._guard.tier.delete
+        dropped = await self._guard.call(answers, act, addresses, NUMBERS, given_up=self._give_up)
+        if dropped is not None:
+            self._guard.counts.deletes += sum(1 for there in dropped if there)
+            for address in addresses:
+                self._recovery.deleted(address)
+        return dropped
+
+    async def _wipe(self) -> Sequence[Any] | None:
+        self._recovery.miss_wipe()
+        await self._recovery.replay()
+        return None if self._recovery.whole else [True]
+
+    async def _call(self, op: _Op) -> Sequence[Any] | None:
+        recovery = self._recovery
+        if op.address is not None and recovery.hides(op.address):
+            await recovery.replay(op.address)
+            if recovery.hides(op.address):
+                return None
         act, passing = op.argument
         try:
-            result = await self._guard.call(act, passing=passing)
+            result = await self._guard.call(act, passing=passing, given_up=self._give_up)
         except passing as error:
             if not op.done.done():
                 op.done.set_exception(error)
-        else:
-            if not op.done.done():
-                op.done.set_result(result)
+            return [None]
+        return None if result is None else [result]
 
-    def _count(self, kind: str, results: Sequence[Any]) -> None:
-        counts = self._guard.counts
-        stored = sum(1 for result in results if result)
-        if kind == "write":
-            counts.writes += stored
-        else:
-            counts.deletes += stored
+    def _miss(self, op: _Op) -> None:
+        """Keep what *op* asked for until the tier is back."""
+        if op.kind == "write":
+            self._recovery.miss_write(op.argument)
+        elif op.kind == "delete":
+            assert op.address is not None
+            self._recovery.miss_delete(op.address, op.argument)
+        elif op.kind == "wipe":
+            self._recovery.miss_wipe()
+        if not op.done.done():
+            op.done.set_result(None)
+        self._look_again()
+
+    def _give_up(self) -> None:
+        """Leave the task to itself; what it had to do waits in the recovery queue."""
+        self._task = None
+        ops = (*self._batch, *self._queue)
+        self._batch = []
+        self._queue.clear()
+        for op in ops:
+            self._miss(op)
+
+    def _look_again(self) -> None:
+        if self._timer is None and len(self._recovery):
+            self._timer = asyncio.get_running_loop().call_later(LOOK_AGAIN, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        self.replay()
+        self._look_again()
 
     def _take(self) -> list[_Op]:
         queue = self._queue
         batch = [queue.popleft()]
         kind = batch[0].kind
-        if kind == "call":
+        if kind in {"call", "wipe"}:
             return batch
         total = 0
         while queue and queue[0].kind == kind and len(batch) < MOST_KEYS and total < MOST_BYTES:

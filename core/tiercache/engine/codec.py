@@ -33,7 +33,7 @@ class Codec:
     """
 
     __slots__ = ("_compress", "_compressor", "_dumps", "_flags", "_limit", "_seal", "_serializer",
-                 "_threshold", "name")  # fmt: skip
+                 "_threshold", "name", "seals")  # fmt: skip
 
     def __init__(
         self,
@@ -54,6 +54,8 @@ class Codec:
         if isinstance(serializer, Seals):
             self._seal = serializer.seal
             self._flags = SEALED
+        self.seals = bool(self._flags)
+        """Whether every frame that is made is sealed, counters apart."""
         self._limit = min(limit, LARGEST)
         self._compress: Callable[[bytes], bytes] | None = None
         self._threshold = self._limit + 1

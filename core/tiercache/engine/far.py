@@ -10,7 +10,8 @@ from tiercache.clock import Clock
 from tiercache.contracts import Counts, FarTier, Measured, Record, Scans, Swaps, Wipes
 from tiercache.engine.batching import Reads, Writes
 from tiercache.engine.codec import Codec
-from tiercache.engine.guard import Guard
+from tiercache.engine.guard import DEADLINE, Guard
+from tiercache.engine.recovery import Recovery
 from tiercache.engine.stats import TierStats
 from tiercache.frame import stamp_of
 
@@ -19,8 +20,8 @@ class Far:
     """A far tier behind its guard and its lanes. Abilities are looked for once, here."""
 
     __slots__ = (
-        "clock", "codec", "counter", "guard", "max_ttl", "name", "reads", "scan", "scope", "swap",
-        "wipe", "writes",
+        "clock", "codec", "counter", "guard", "max_ttl", "name", "prefix", "reads", "recovery", "scan",
+        "scope", "swap", "wipe", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -32,15 +33,16 @@ class Far:
         *,
         scope: Literal["shared", "host"],
         max_ttl: float,
+        deadline: float = DEADLINE,
     ) -> None:
         self.name = name
         self.codec = codec
         self.clock = clock
         self.scope = scope
         self.max_ttl = max_ttl
-        self.guard = Guard(name, tier, clock)
-        self.reads = Reads(self.guard)
-        self.writes = Writes(self.guard)
+        self.prefix = ""
+        """What the addresses of this cache begin with."""
+        self.guard = Guard(name, tier, clock, deadline=deadline)
         self.scan: Callable[[str], AsyncIterator[Sequence[str]]] | None = (
             tier.scan if isinstance(tier, Scans) else None
         )
@@ -51,6 +53,10 @@ class Far:
         self.counter: Callable[[Record, int], Awaitable[int]] | None = (
             tier.increment if isinstance(tier, Counts) else None
         )
+        wipes = self.wipe is not None or self.scan is not None
+        self.recovery = Recovery(self.guard, clock, swap=self.swap, empty=self.empty if wipes else None)
+        self.writes = Writes(self.guard, self.recovery, clock)
+        self.reads = Reads(self.guard, self.recovery, self.writes)
 
     def record(self, address: str, frame: bytes, stale_until: int, *, conditional: bool) -> Record:
         """Return *frame* ready for this tier: its life there is clamped, the entry's own is not."""
@@ -59,10 +65,26 @@ class Far:
             expires_at = min(expires_at, self.clock.micros() + int(self.max_ttl * 1_000_000))
         return Record(address, frame, expires_at, stamp_of(frame), conditional)
 
+    async def empty(self) -> None:
+        """Drop everything of this cache. Raises what the tier raises."""
+        if self.wipe is not None:
+            await self.wipe(self.prefix)
+        elif self.scan is not None:
+            async for chunk in self.scan(self.prefix):
+                await self.guard.tier.delete(chunk)
+
     async def idle(self) -> None:
-        """Wait until no call is in flight."""
+        """Wait until no call is in flight, and what the tier missed was tried once more."""
         await self.reads.idle()
         await self.writes.idle()
+        self.writes.replay()
+        await self.writes.idle()
+
+    async def close(self) -> None:
+        """Give up what is still in flight, and close the tier."""
+        self.reads.end()
+        self.writes.end()
+        await self.guard.close()
 
     def stats(self) -> TierStats:
         """Return what was counted."""
@@ -78,5 +100,7 @@ class Far:
             errors=counts.errors,
             corrupt=counts.corrupt,
             available=self.guard.available,
+            breaker=self.guard.breaker.state,
+            queued=len(self.recovery),
             own=tier.stats() if isinstance(tier, Measured) else {},
         )

@@ -9,6 +9,8 @@ from typing import Any, Final, TypeVar
 
 from tiercache.clock import Clock
 from tiercache.contracts import FarTier
+from tiercache.engine.breaker import PAUSE, WINDOW, Breaker, State
+from tiercache.engine.deadlines import Deadlines, Overdue
 from tiercache.engine.stats import FarCounts
 from tiercache.errors import TierError, TierRefused
 
@@ -16,9 +18,15 @@ log = logging.getLogger("tiercache.tier")
 
 T = TypeVar("T")
 
-REOPEN_AFTER: Final = 1.0
-"""Seconds before a tier that could not be opened is tried again."""
+REOPEN_AFTER: Final = PAUSE
+"""Seconds before a tier that could not be opened is tried again, at most."""
 
+DEADLINE: Final = 2.0
+"""Seconds that a call may take where nothing else is said."""
+OPENING: Final = 10.0
+"""Seconds that opening a tier may take at start: a file may have to be looked through."""
+WIPING: Final = 60.0
+"""Seconds that dropping everything may take."""
 
 FRAMES: Final = (bytes, type(None))
 """What a read answers for each key."""
@@ -50,70 +58,113 @@ def under_cancellation() -> bool:
 
 
 class Guard:
-    """One far tier behind the promise that its failures reach nobody.
+    """One far tier behind the promise that its failures reach nobody, and that nobody waits for it long.
 
-    A call that fails gives None. Each change of state is logged once; every failure is counted.
+    A call that fails, or is not over by *deadline* (seconds), gives None; so does one that is not made,
+    because the breaker is open. Each change of state is logged once; every failure is counted.
     """
 
-    __slots__ = ("_clock", "_opened", "_retry_at", "available", "counts", "name", "tier")
+    __slots__ = (
+        "_closed", "_deadlines", "_last_told", "_opened", "available", "breaker", "counts", "deadline",
+        "name", "tier", "timeouts",
+    )  # fmt: skip
 
-    def __init__(self, name: str, tier: FarTier, clock: Clock) -> None:
+    def __init__(self, name: str, tier: FarTier, clock: Clock, *, deadline: float = DEADLINE) -> None:
         self.name = name
         self.tier = tier
+        self.deadline = deadline
         self.counts = FarCounts()
         self.available = True
         """Whether the last call went well."""
-        self._clock = clock
+        self.timeouts = 0
+        """Calls that were not over by their deadline."""
+        self.breaker = Breaker(clock.monotonic, told=self._told, window=max(WINDOW, 15 * deadline))
+        self._deadlines = Deadlines()
+        self._last_told: State = "closed"
         self._opened = False
-        self._retry_at = 0.0
+        self._closed = False
+
+    def barred(self) -> bool:
+        """Whether a call would give None at once."""
+        return self._closed or self._deadlines.strays > 0 or self.breaker.barred()
 
     async def open(self) -> None:
         """Open the tier. Raises TierRefused where it never will work; is content with one that is away."""
+        self._closed = False
         try:
-            await self.tier.open()
+            await self._deadlines.within(max(OPENING, self.deadline), self.tier.open)
         except TierRefused:
             raise
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is counted and logged
-            self._retry_at = self._clock.monotonic() + REOPEN_AFTER
             self.failed(error)
+            self.breaker.trip()
         else:
             self._opened = True
 
     async def close(self) -> None:
         """Close the tier, whatever state it is in."""
         self._opened = False
-        self._retry_at = float("inf")
+        self._closed = True
+        self._deadlines.end()
         await self.tier.close()
 
     async def call(
-        self, act: Callable[..., Awaitable[T]], *arguments: Any, passing: tuple[type[Exception], ...] = ()
+        self,
+        act: Callable[..., Awaitable[T]],
+        *arguments: Any,
+        passing: tuple[type[Exception], ...] = (),
+        limit: float | None = None,
+        given_up: Callable[[], None] | None = None,
     ) -> T | None:
-        """Return what `act(*arguments)` brings, or None where the tier failed.
+        """Return what `act(*arguments)` brings within *limit* seconds, or None where the tier failed.
 
-        Errors of the types *passing* are answers, not failures, and are raised.
+        Errors of the types *passing* are answers, not failures, and are raised. *given_up* is called where
+        the call goes on although it was cancelled; without it the caller waits on.
         """
-        if not self._opened and not await self._reopened():
+        if self._closed or self._deadlines.strays or not self.breaker.admit():
             return None
+        limit = limit or self.deadline
         try:
-            result = await act(*arguments)
+            if not self._opened:
+                await self._deadlines.within(limit, self.tier.open, given_up=given_up)
+                self._opened = not self._closed
+            result = await self._deadlines.within(limit, act, *arguments, given_up=given_up)
         except passing:
+            self.breaker.succeeded()
             raise
         except asyncio.CancelledError as error:
             if under_cancellation():
+                self.breaker.withdrawn()
                 raise
             self.failed(error)
             return None
         except Exception as error:  # noqa: BLE001 - likewise
+            self.timeouts += isinstance(error, Overdue)
             self.failed(error)
+            if not self._opened:
+                self.breaker.trip()
             return None
+        self.breaker.succeeded()
         if not self.available:
             self.available = True
             log.info("tier %s is back", self.name, extra={"tiercache_tier": self.name})
         return result
 
+    async def wipe(
+        self, act: Callable[[], Awaitable[object]], given_up: Callable[[], None] | None = None
+    ) -> bool | None:
+        """Do *act*, which drops everything; return True, or None where the tier failed."""
+
+        async def wiped() -> bool:
+            await act()
+            return True
+
+        return await self.call(wiped, limit=max(WIPING, self.deadline), given_up=given_up)
+
     def failed(self, error: BaseException) -> None:
         """Count *error*; log it where the tier was well until now."""
         self.counts.errors += 1
+        self.breaker.failed()
         if self.available:
             self.available = False
             log.warning(
@@ -124,13 +175,15 @@ class Guard:
                 extra={"tiercache_tier": self.name},
             )
 
-    async def _reopened(self) -> bool:
-        if self._clock.monotonic() < self._retry_at:
-            self.counts.errors += 1
-            return False
-        try:
-            await self.open()
-        except TierRefused as error:
-            self._retry_at = self._clock.monotonic() + REOPEN_AFTER
-            self.failed(error)
-        return self._opened
+    def _told(self, state: State) -> None:
+        # A probe that fails is no news: of a long outage, the beginning and the end are told.
+        news = state != "half-open" and state != self._last_told
+        if news:
+            self._last_told = state
+        log.log(
+            logging.INFO if news else logging.DEBUG,
+            "tier %s: its breaker is %s",
+            self.name,
+            state,
+            extra={"tiercache_tier": self.name},
+        )

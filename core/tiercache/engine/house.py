@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from functools import partial
 from typing import Final
 
 from tiercache.clock import Clock
@@ -66,6 +65,8 @@ class House:
         self.default = self.routes[default]
         self.nears = dict(nears)
         self.fars = dict(fars)
+        for far in self.fars.values():
+            far.prefix = f"{namespace}:"
         self.closing = Closing()
         self._globs = tuple((glob(pattern).fullmatch, self.routes[name]) for pattern, name in globs)
         for route in self.routes.values():
@@ -108,12 +109,18 @@ class House:
 
     async def close(self) -> None:
         """Wait for what is under way, then close every far tier, also where another fails or hangs."""
+        running = [task for route in self.routes.values() for task in route.flights.running]
+        if running:
+            _, late = await asyncio.wait(running, timeout=CLOSE_WITHIN)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         for near in self.nears.values():
             near.clear()
         await asyncio.gather(*(self._close(far) for far in self.fars.values()))
 
     async def _close(self, far: Far) -> None:
-        for step in (far.idle, far.guard.close):
+        for step in (far.idle, far.close):
             try:
                 async with asyncio.timeout(CLOSE_WITHIN):
                     await step()
@@ -135,7 +142,7 @@ class House:
         for near in self.nears.values():
             entry = near.get(key)
             if entry is not None:
-                there = there or self.clock.monotonic() < entry.fresh_until
+                there = there or self.clock.monotonic() < entry.fresh_until + entry.terms.ahead
                 near.remove(key)
         return there
 
@@ -161,12 +168,17 @@ class House:
     def standing(self, key: str, route: Route) -> Entry | None:
         """Return the near entry of *key* on *route* where it is fresh. Not a read."""
         entry = route.near.get(key) if route.near is not None else None
-        return entry if entry is not None and self.clock.monotonic() < entry.fresh_until else None
+        return (
+            entry
+            if entry is not None and self.clock.monotonic() < entry.fresh_until + entry.terms.ahead
+            else None
+        )
 
     def empty(self) -> None:
         """Drop everything near, and detach every flight."""
         for route in self.routes.values():
             route.flights.detach_all()
+            route.negatives.clear()
         for near in self.nears.values():
             near.clear()
 
@@ -181,17 +193,8 @@ class House:
 
     async def wipe(self) -> None:
         """Drop everything of this namespace from the far tiers."""
-        prefix = f"{self.namespace}:"
-
-        async def wiped(far: Far) -> None:
-            if far.wipe is not None:
-                await far.wipe(prefix)
-            elif far.scan is not None:
-                async for chunk in far.scan(prefix):
-                    await far.guard.tier.delete(chunk)
-
         with self.closing.whole():
-            for done in [far.writes.call(partial(wiped, far)) for far in self.fars.values()]:
+            for done in [far.writes.wipe() for far in self.fars.values()]:
                 await done
 
     async def keys(self, match: str) -> AsyncIterator[str]:
@@ -206,7 +209,7 @@ class House:
                     entry is not None
                     and matches(key)
                     and key not in seen
-                    and self.clock.monotonic() < entry.fresh_until
+                    and self.clock.monotonic() < entry.fresh_until + entry.terms.ahead
                 ):
                     seen.add(key)
                     yield key
@@ -214,7 +217,7 @@ class House:
         prefix = f"{self.namespace}:{literal_prefix(match)}"
         buried: dict[str, int] = {}
         for far in self.fars.values():
-            if far.scan is None:
+            if far.scan is None or far.guard.barred():
                 continue
             try:
                 async for chunk in far.scan(prefix):
@@ -231,6 +234,7 @@ class House:
 
     async def _fresh(self, far: Far, addresses: list[str], buried: dict[str, int]) -> list[str]:
         """Return which of *addresses* hold something fresh in *far*; note the tombstones in *buried*."""
+        addresses = [address for address in addresses if not far.recovery.hides(address)]
         if not addresses:
             return []
         fresh = []
@@ -260,7 +264,7 @@ class House:
             travelled = [route for route in self.routes.values() if route.near is near]
             tiers[name] = TierStats(
                 kind="near",
-                hits=sum(route.hits() for route in travelled) + own.get("hits", 0),
+                hits=sum(route.keeping.hits() for route in travelled) + own.get("hits", 0),
                 misses=sum(route.counts.near_misses for route in travelled),
                 own=own,
             )
@@ -277,6 +281,8 @@ class House:
                     load_errors=route.counts.load_errors,
                     load_seconds=route.counts.load_seconds,
                     sets=route.counts.sets,
+                    stale_served=route.counts.stale_served,
+                    refreshes=route.counts.refreshes,
                 )
                 for name, route in self.routes.items()
             },

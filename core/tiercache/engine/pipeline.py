@@ -5,30 +5,34 @@ from __future__ import annotations
 import asyncio
 import copy
 import math
+import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tiercache.clock import NEVER, Clock
 from tiercache.contracts import Life, Load, Loads, NearTier, Pattern, Save, Saves, Watches
-from tiercache.engine import flights
+from tiercache.engine import loads
 from tiercache.engine.codec import Codec, Decoder
 from tiercache.engine.far import Far
 from tiercache.engine.flights import Closing, Flights, Found, Probe
+from tiercache.engine.keeping import Keeping
+from tiercache.engine.loads import Loaded
+from tiercache.engine.negatives import Negatives
+from tiercache.engine.rules import Rules
 from tiercache.engine.stats import RouteCounts
-from tiercache.entry import MISSING, Entry, Missing, Terms
+from tiercache.entry import MISSING, Missing
 from tiercache.errors import Undecodable, Unserializable
-from tiercache.frame import TOMBSTONE, Head
-
-_SHARED_TERMS = 64
-_PROMOTION_SLACK = 0.001
+from tiercache.frame import COUNTER, SEALED, TOMBSTONE, Head
+from tiercache.units import seconds
 
 
 class Route:
     """The tiers of a route, nearest first, and what its entries live by."""
 
     __slots__ = (
-        "_house", "_others", "_prefix", "_terms", "authority", "clock", "copies", "counts", "decoder", "fars",
-        "flights", "life", "load", "name", "near", "save", "watchers",
+        "_chance", "_house", "_others", "_prefix", "authority", "clock", "copies", "counts", "decoder",
+        "fars", "flights", "keeping", "life", "load", "name", "near", "negatives", "rules", "save",
+        "watchers",
     )  # fmt: skip
 
     def __init__(
@@ -43,6 +47,8 @@ class Route:
         decoder: Decoder,
         clock: Clock,
         patterns: Sequence[Pattern] = (),
+        rules: Rules | None = None,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self.name = name
         self.near = near
@@ -52,12 +58,16 @@ class Route:
         self.decoder = decoder
         self.clock = clock
         self.counts = RouteCounts()
+        self.rules = rules or Rules()
+        self.keeping = Keeping(name, near, clock, self.rules)
+        self.negatives = Negatives(near, clock, self.rules)
+        self._chance = chance
         self.flights = Flights()
         self.authority: Far | None = next(
             (far for far in self.fars if far.scope == "shared"), self.fars[0] if self.fars else None
         )
         """The one tier that answers what must not be guessed; None: the near tier."""
-        self.load: Load = flights.load
+        self.load: Load = loads.load
         self.save: Save = self._save
         self.watchers: tuple[Callable[..., None], ...] = ()
         for pattern in reversed(patterns):
@@ -68,7 +78,6 @@ class Route:
             if isinstance(pattern, Watches):
                 self.watchers = (pattern.seen, *self.watchers)
         self._prefix = f"{namespace}:"
-        self._terms: dict[float, Terms] = {}
         self._others: tuple[tuple[NearTier, ...], tuple[Far, ...]] = ((), ())
         self._house: tuple[Flights, ...] = (self.flights,)
 
@@ -87,15 +96,6 @@ class Route:
         """Return *key* as far tiers know it."""
         return self._prefix + key
 
-    def terms(self, stale: float) -> Terms:
-        """Return what entries of this route with *stale* seconds share."""
-        terms = self._terms.get(stale)
-        if terms is None:
-            terms = Terms(self.name, stale, copies=self.copies)
-            if len(self._terms) < _SHARED_TERMS:
-                self._terms[stale] = terms
-        return terms
-
     @property
     def clamped(self) -> bool:
         """Whether a near copy may live shorter than its entry."""
@@ -107,9 +107,18 @@ class Route:
             return math.inf
         return (found.fresh_until - self.clock.micros()) / 1_000_000
 
-    def hits(self) -> int:
-        """Return the near hits of entries that are gone."""
-        return sum(terms.hits for terms in self._terms.values())
+    def lives(self, key: str, found: Found) -> bool:
+        """Whether *found*, a stale copy, may still be served."""
+        del key
+        return self.clock.micros() < found.stale_until
+
+    def due(self, found: Found) -> bool:
+        """Whether *found* is so old that a read of it starts a refresh."""
+        share = self.rules.refresh_ahead
+        if share is None or found.fresh_until >= NEVER:
+            return False
+        life = found.fresh_until - found.created_at
+        return self.clock.micros() >= found.created_at + int(life * share)
 
     async def read(self, key: str) -> Found | Missing:
         """Return the fresh entry of *key* from the nearest far tier that has one."""
@@ -119,6 +128,17 @@ class Route:
             until = self.until(load.life.ttl)
             return Found(load.landed, self.clock.micros(), until, until, load.life.tags)
         return await self.probe(key).join() if self.fars else MISSING
+
+    async def read_or_stale(self, key: str) -> Found | Missing:
+        """As `read`; where no far tier could answer, a stale copy of the near tier stands in."""
+        if not self.fars or not self.near or self.flights.loads.get(key) is not None:
+            return await self.read(key)
+        probe = self.probe(key)
+        found = await probe.join()
+        if found is MISSING and probe.failures == len(self.fars) and not probe.detached:
+            found = self.keeping.stale_copy(key)
+            self.counts.stale_served += found is not MISSING
+        return found
 
     def probe(self, key: str) -> Probe:
         """Return the far read that is under way for *key*, or start one."""
@@ -135,17 +155,20 @@ class Route:
         if frame is not None:
             address = probe.address.encode()
             try:
-                head = self.decoder.head(address, frame)
+                head = self.head(far, address, frame)
                 if head.flags & TOMBSTONE:
                     probe.buried = max(probe.buried, head.created_at)
-                elif self._alive(head, probe.buried):
+                elif head.created_at > probe.buried and self.clock.micros() < head.stale_until:
                     value = self.decoder.value(address, frame, head)
-                    counts.hits += 1
                     self.clock.observe(head.stamp)
                     found = Found(value, head.created_at, head.fresh_until, head.stale_until, head.tags)
-                    if not probe.detached:
-                        self._promote(probe, head, frame, found)
-                    return found
+                    if self.clock.micros() < head.fresh_until:
+                        counts.hits += 1
+                        if not probe.detached:
+                            self._promote(probe, head, frame, found)
+                        return found
+                    if probe.stale is MISSING or probe.stale.created_at < found.created_at:
+                        probe.stale = found
             except Undecodable:
                 counts.corrupt += 1
                 if not probe.detached:
@@ -153,8 +176,16 @@ class Route:
         counts.misses += 1
         return MISSING
 
-    def _alive(self, head: Head, buried: int) -> bool:
-        return head.created_at > buried and self.clock.micros() < head.fresh_until
+    def head(self, far: Far, address: bytes, frame: bytes) -> Head:
+        """Return the head of a frame that *far* holds, checked. Raises Undecodable.
+
+        Where a tier's serializer seals, what came without a seal was written by somebody else. Counters
+        carry none, so that the tier itself can raise them.
+        """
+        head = self.decoder.head(address, frame)
+        if far.codec.seals and not head.flags & (SEALED | COUNTER | TOMBSTONE):
+            raise Undecodable(f"tier {far.name} holds sealed entries, and this one has no seal")
+        return head
 
     def _promote(self, probe: Probe, head: Head, frame: bytes, found: Found) -> None:
         """Copy an entry to the nearer far tiers, with its own stamps, where nothing newer stands."""
@@ -176,51 +207,50 @@ class Route:
     def arrived(self, probe: Probe, found: Found) -> None:
         """Keep what a probe found in the near tier, unless the key changed meanwhile."""
         if not probe.detached:
-            self.keep(probe.key, found)
+            self.keeping.keep(probe.key, found)
 
-    def keep(self, key: str, found: Found) -> None:
-        """Put a far entry into the near tier. Its life is never lengthened, whatever the wall clock did."""
-        near = self.near
-        if near is None:
-            return
-        remaining = math.inf
-        if found.fresh_until < NEVER:
-            life = (found.fresh_until - found.created_at) / 1_000_000
-            remaining = (found.fresh_until - self.clock.micros()) / 1_000_000
-            remaining = min(remaining, max(life, 0.0) + _PROMOTION_SLACK)
-        stale = math.inf
-        if found.stale_until < NEVER:
-            stale = (found.stale_until - found.fresh_until) / 1_000_000
-        elif found.fresh_until >= NEVER:
-            stale = 0.0
-        self.place(key, found.value, found.created_at, remaining, stale, found.tags)
+    def loaded(
+        self, load: loads.Load, brought: Any, began: int
+    ) -> tuple[Any, list[asyncio.Future[int | None]]]:
+        """Store what a load brought, unless its key changed meanwhile.
 
-    def place(
-        self, key: str, value: Any, created_at: int, ttl: float, stale: float, tags: Sequence[str]
-    ) -> None:
-        """Put an entry that is fresh for *ttl* more seconds into the near tier."""
-        near = self.near
-        assert near is not None
-        fresh_until = self.clock.monotonic() + min(ttl, near.max_ttl)
-        near.put(Entry(key, value, created_at, fresh_until, self.terms(stale)), tags)
-
-    def loaded(self, load: flights.Load, value: Any, began: int) -> list[asyncio.Future[int | None]]:
-        """Store what a load brought, unless its key changed meanwhile; return the far writes under way."""
-        life = load.life
+        Return the value, and the far writes under way. Raises Unserializable.
+        """
+        life, value, store = load.life, brought, brought is not MISSING
+        if isinstance(brought, Loaded):
+            value, store = brought.value, brought.store
+            life = Life(
+                life.ttl if brought.ttl is None else seconds(brought.ttl),
+                life.stale if brought.stale is None else brought.stale,
+                life.tags if brought.tags is None else tuple(brought.tags),
+            )
+        elif value is None and self.rules.negative_ttl is not None:
+            life = Life(self.rules.negative_ttl, 0.0, life.tags)
+            if store and not load.detached:
+                self.negatives.absent(load.key)
+        if not store:
+            return value, []
+        life = load.life = self._jittered(life)
         frames = self.encode(load.key, value, began, life)
         if load.detached:
-            return []
-        if self.near is not None:
-            self.place(load.key, self.own(value), began, life.ttl, life.stale, life.tags)
-        return self._write(load.key, frames, life, conditional=True)
+            return value, []
+        self.keeping.place(load.key, self.own(value), began, life.ttl, life.stale, life.tags)
+        return value, self._write(load.key, frames, life, conditional=True)
+
+    def _jittered(self, life: Life) -> Life:
+        """Return *life*, shortened by chance where the route asks for that: once, so that tiers agree."""
+        if not self.rules.jitter or life.ttl == math.inf:
+            return life
+        return life._replace(ttl=life.ttl * (1 - self._chance() * self.rules.jitter))
 
     async def _save(self, key: str, value: Any, life: Life) -> None:
         """Store what was set: near at once, far before this returns. Wins over whatever stands."""
+        life = self._jittered(life)
         created_at = self.clock.stamp()
         frames = self.encode(key, value, created_at, life)
         self.detach(key)
-        if self.near is not None:
-            self.place(key, self.own(value), created_at, life.ttl, life.stale, life.tags)
+        self.negatives.forget(key)
+        self.keeping.place(key, self.own(value), created_at, life.ttl, life.stale, life.tags)
         waiting = self._write(key, frames, life, conditional=False)
         dropped = self.drop_elsewhere(key)
         with self.flights.closing.keys((key,) if dropped else ()):

@@ -28,7 +28,9 @@ class FarCounts:
 class RouteCounts:
     """What happened on one route since the cache was opened."""
 
-    __slots__ = ("load_errors", "load_seconds", "loads", "misses", "near_misses", "sets")
+    __slots__ = (
+        "load_errors", "load_seconds", "loads", "misses", "near_misses", "refreshes", "sets", "stale_served",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.near_misses = 0
@@ -38,6 +40,10 @@ class RouteCounts:
         self.load_errors = 0
         self.load_seconds = 0.0
         self.sets = 0
+        self.stale_served = 0
+        """Callers who were given a stale copy, because a loader or every far tier failed or was slow."""
+        self.refreshes = 0
+        """Loads that were started while the entry was still fresh."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,12 @@ class TierStats:
     corrupt: int = 0
     available: bool = True
     """Whether the last call to the tier went well."""
+    breaker: str = "closed"
+    """Of a far tier: "closed", "open" (it is left alone, and misses at no cost), or "half-open" (one call
+    tries whether it is back).
+    """
+    queued: int = 0
+    """Writes and deletes that a far tier has yet to be told; until then it is a miss for their keys."""
     own: Mapping[str, int] = field(default_factory=dict)
     """What the tier counts itself, such as `entries`, `bytes`, `evicted`, `expired`."""
 
@@ -69,6 +81,10 @@ class RouteStats:
     load_errors: int
     load_seconds: float
     sets: int
+    stale_served: int = 0
+    """Callers who were given a stale copy, because a loader or every far tier failed or was slow."""
+    refreshes: int = 0
+    """Loads that were started in the background while the entry was still fresh."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from tiercache.engine.loads import _takes_context as takes_context
+from tiercache.engine.loads import takes_context as takes_context
 from tiercache.engine.stats import Stats
 from tiercache.entry import MISSING
 from tiercache.errors import CacheClosed

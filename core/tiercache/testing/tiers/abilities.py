@@ -1,4 +1,4 @@
-"""Scans, Wipes, Swaps, Counts."""
+"""Scans, Wipes, Swaps, Counts, Marks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tiercache.contracts import Counts, FarTier, Scans, Swaps, Wipes
+from tiercache.contracts import Counts, FarTier, FarTierConfig, Marks, Scans, Swaps, Wipes
 from tiercache.frame import COUNTER, TOMBSTONE, stamp_of, unpack
 from tiercache.testing.tiers.frames import record_of
 from tiercache.testing.tiers.ground import HOSTILE, Address, Ground, finish
@@ -177,6 +177,83 @@ class Abilities(Ground):
             return await asyncio.gather(*(tier.increment(record_of(key, n), n) for n in range(1, 51)))
 
         assert max(runner.run(together())) == sum(range(1, 51))
+
+    def test_markers_only_rise_until_they_are_dropped(
+        self, tier: FarTier, namespace: str, runner: asyncio.Runner
+    ) -> None:
+        self.having(Marks)
+        assert isinstance(tier, Marks)
+        assert dict(runner.run(finish(tier.marks()))) == {}
+        names = ["*", *(f"t:{name}" for name in HOSTILE), *(f"p:{name}" for name in HOSTILE)]
+        markers = {name: 2**52 + n for n, name in enumerate(names, 1)}
+        runner.run(tier.mark(markers, 0))
+        assert dict(runner.run(finish(tier.marks()))) == markers
+        runner.run(tier.mark({"*": 2**52 + 3, "t:a": 5, "t:new": 2**40}, 0))
+        markers |= {"*": 2**52 + 3, "t:new": 2**40}
+        assert dict(runner.run(finish(tier.marks()))) == markers
+        runner.run(tier.mark({"*": 2**52 + 20}, 2**52 + 20))
+        markers["*"] = 2**52 + 20
+        assert dict(runner.run(finish(tier.marks()))) == {
+            name: stamp for name, stamp in markers.items() if stamp >= 2**52 + 20
+        }
+        runner.run(tier.mark({}, 2**63 - 1))
+        assert dict(runner.run(finish(tier.marks()))) == {}, namespace
+
+    def test_many_markers_are_raised_at_once(self, tier: FarTier, runner: asyncio.Runner) -> None:
+        self.having(Marks)
+        assert isinstance(tier, Marks)
+        markers = {f"t:{n}": n for n in range(1, 2501)}
+        runner.run(tier.mark(markers, 0))
+        runner.run(tier.mark({}, 0))
+        assert dict(runner.run(finish(tier.marks()))) == markers
+        runner.run(tier.mark({"*": 2500}, 2500))
+        assert dict(runner.run(finish(tier.marks()))) == {"t:2500": 2500, "*": 2500}
+        runner.run(tier.mark({}, 2**63 - 1))
+
+    def test_markers_stand_apart_from_entries(
+        self, tier: FarTier, address: Address, runner: asyncio.Runner
+    ) -> None:
+        self.having(Marks)
+        assert isinstance(tier, Marks)
+        names = [*HOSTILE, "*", "t:a", "markers"]
+        records = [record_of(address(name)) for name in names]
+        runner.run(tier.write(records))
+        runner.run(tier.mark({"*": 7, "t:a": 8}, 0))
+        assert list(runner.run(tier.read([record.key for record in records]))) == [r.frame for r in records]
+        if isinstance(tier, Scans):
+            assert set(runner.run(collect(tier, address("")))) == {address(name) for name in names}
+        runner.run(tier.delete([address(name) for name in names]))
+        if isinstance(tier, Wipes):
+            runner.run(finish(tier.wipe(address(""))))
+        assert dict(runner.run(finish(tier.marks()))) == {"*": 7, "t:a": 8}
+        runner.run(tier.mark({}, 2**63 - 1))
+
+    def test_markers_outlive_the_tier_and_belong_to_their_namespace(
+        self,
+        config: FarTierConfig,
+        tier: FarTier,
+        context: Surroundings,
+        namespace: str,
+        runner: asyncio.Runner,
+    ) -> None:
+        self.having(Marks)
+        if not self.persists:
+            pytest.skip("nothing of the tier outlives it")
+        assert isinstance(tier, Marks)
+        runner.run(tier.mark({"*": 3, "p:a": 9}, 0))
+        runner.run(tier.close())
+        for name, found in ((namespace, {"*": 3, "p:a": 9}), (f"{namespace}x", {})):
+            other = config.build(
+                Surroundings(
+                    context.directory, namespace=name, clock=context.clock, policies=context.policies
+                )
+            )
+            runner.run(other.open())
+            assert isinstance(other, Marks)
+            assert dict(runner.run(finish(other.marks()))) == found
+            runner.run(other.mark({}, 2**63 - 1))
+            runner.run(other.close())
+        runner.run(tier.open())
 
 
 async def collect(tier: FarTier, prefix: str) -> list[str]:

@@ -53,7 +53,7 @@ class Configuration(Ground):
         assert threading.active_count() == threads
 
     def test_the_tier_has_the_abilities_it_claims(self, tier: FarTier) -> None:
-        for ability in (Scans, Wipes, Swaps, Counts):
+        for ability in (Scans, Wipes, Swaps, Counts, Marks):
             assert isinstance(tier, ability) == (ability in self.abilities), ability.__name__
 
     def test_counts_are_integers_by_name(

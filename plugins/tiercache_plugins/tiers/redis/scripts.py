@@ -148,3 +148,26 @@ counter stands, 1 where the sum does not fit.
 The payload is put in the key's place for the moment of an INCRBY, whose 64 bits Lua does not have; nobody
 sees it, because a script is one act. A tombstone counts as nothing standing, but its stamp is outbid.
 """
+
+MARK: Final = _script(
+    _STANDS
+    + """
+local least = ARGV[1]
+for i = 2, #ARGV, 2 do
+  local stood = redis.call('HGET', KEYS[1], ARGV[i])
+  if not stood or #stood ~= 8 or below(stood, ARGV[i + 1]) then
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+  end
+end
+if least ~= '' then
+  local all = redis.call('HGETALL', KEYS[1])
+  for i = 1, #all, 2 do
+    if #all[i + 1] == 8 and below(all[i + 1], least) then redis.call('HDEL', KEYS[1], all[i]) end
+  end
+end
+return 1
+"""
+)
+"""KEYS: the hash of the markers. ARGV: the stamp below which they are dropped ("" for none), then name and
+stamp of each that rises.
+"""

@@ -13,7 +13,7 @@ from tiercache import Context, Record, TierError, TierRefused
 from tiercache_plugins.tiers.redis import connect
 from tiercache_plugins.tiers.redis.cluster import Cluster
 from tiercache_plugins.tiers.redis.failures import Failures
-from tiercache_plugins.tiers.redis.scripts import DELETE, INCREMENT, SWAP, WRITE, Script, life
+from tiercache_plugins.tiers.redis.scripts import DELETE, INCREMENT, MARK, SWAP, WRITE, Script, life
 
 if TYPE_CHECKING:
     from tiercache_plugins.tiers.redis import RedisConfig
@@ -23,6 +23,7 @@ _READ_AT_ONCE: Final = 128
 """A longer batch is several MGETs in one write: the timeout is for each reply, however large the frames."""
 _DELETED_AT_ONCE: Final = 500
 _WRITTEN_AT_ONCE: Final = 256
+_MARKED_AT_ONCE: Final = 500
 _WRITTEN_BYTES: Final = 1 << 20
 """A command must pass within the timeout, and holds up everybody while it runs."""
 _LOWEST: Final = -(2**63)
@@ -47,6 +48,8 @@ class RedisTier:
         self._failures = Failures(context.name, (username, password, config.sentinel_username, sentinel))
         self._wire: Wire | None = None
         self._closed = False
+        # No entry has it: a key of an entry goes on behind the colon. A right to the namespace is enough.
+        self._markers = f"{context.namespace}:"
         self._under_way = 0
         self._idle = asyncio.Event()
         self._counts = {"calls": 0, "retries": 0, "scripts_sent": 0, "foreign_keys": 0}
@@ -168,6 +171,22 @@ class RedisTier:
             raise OverflowError(f"adding {delta} goes beyond 64 bits")
         raise TypeError("what stands there is no counter")
 
+    async def marks(self) -> Mapping[str, int]:
+        """Return all markers of the namespace: one hash, stamps as eight bytes."""
+        (reply,) = await self._run([("HGETALL", self._markers)], again=True)
+        pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
+        return {name.decode(): int.from_bytes(stamp, "big") for name, stamp in pairs}
+
+    async def mark(self, markers: Mapping[str, int], below: int) -> None:
+        """Raise *markers* by a script that compares; drop those lower than *below*."""
+        pairs = [(name.encode(), stamp.to_bytes(8, "big")) for name, stamp in markers.items()]
+        least = below.to_bytes(8, "big") if below else b""
+        for start in range(0, max(len(pairs), 1), _MARKED_AT_ONCE):
+            chunk = pairs[start : start + _MARKED_AT_ONCE]
+            last = start + _MARKED_AT_ONCE >= len(pairs)
+            arguments = [least if last else b"", *(part for pair in chunk for part in pair)]
+            await self._scripts(MARK, [([self._markers], arguments)])
+
     def _groups(self, keys: Sequence[str], limit: int) -> list[Sequence[int]]:
         """Return the places of *keys* in groups that one command may name."""
         if self._config.mode != "cluster":
@@ -186,8 +205,9 @@ class RedisTier:
 
     async def _scan(self, prefix: str) -> AsyncIterator[Sequence[bytes]]:
         try:
+            markers = self._markers.encode()
             async for found in self._wired().scan(_SPECIAL.sub(r"\\\g<0>", prefix) + "*"):
-                yield found
+                yield [key for key in found if key != markers] if markers in found else found
         except _FAILURES as error:
             raise self._failures.error(error) from self._failures.evidence(error)
 

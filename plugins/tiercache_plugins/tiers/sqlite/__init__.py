@@ -74,6 +74,7 @@ class SqliteConfig(FarTierConfig):
             path,
             context.clock,
             order,
+            namespace=context.namespace,
             max_bytes=self.max_bytes,
             patience=self.busy_timeout,
         )

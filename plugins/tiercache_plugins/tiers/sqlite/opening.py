@@ -75,6 +75,7 @@ def prepare(connection: sqlite3.Connection, ranking: sql.Ranking) -> None:
         connection.execute(statement)
     for statement in sql.PROBES:
         connection.execute(statement).fetchall()
+    connection.execute(sql.MARKERS)
     orders = {name.decode() for (name,) in connection.execute(sql.ORDERS).fetchall()}
     if ranking.name not in orders:
         connection.execute("BEGIN IMMEDIATE")

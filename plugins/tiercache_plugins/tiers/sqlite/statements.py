@@ -56,6 +56,22 @@ SCHEMA: Final = (
     f"PRAGMA user_version = {VERSION}",
 )
 
+MARKERS: Final = """
+    CREATE TABLE IF NOT EXISTS markers (
+        namespace BLOB NOT NULL,
+        name BLOB NOT NULL,
+        stamp INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        PRIMARY KEY (namespace, name)
+    ) WITHOUT ROWID
+"""
+"""A few thousand rows beside the entries, which nothing evicts."""
+MARKED: Final = "SELECT name, stamp, checksum FROM markers WHERE namespace = ?"
+STANDING_MARK: Final = "SELECT stamp, checksum FROM markers WHERE namespace = ? AND name = ?"
+MARK: Final = "INSERT OR REPLACE INTO markers VALUES (?, ?, ?, ?)"
+UNMARK: Final = "DELETE FROM markers WHERE namespace = ? AND name = ?"
+UNMARK_BELOW: Final = "DELETE FROM markers WHERE namespace = ? AND stamp < ?"
+
 PROBES: Final = (
     "SELECT id, key, expires, created, last_read, reads, size, checksum, frame FROM entries LIMIT 1",
     "SELECT entries, bytes FROM totals WHERE id = 1",

@@ -10,6 +10,7 @@ from typing import Final
 
 from tiercache import Clock, Order, Record, TierError
 from tiercache_plugins.tiers.sqlite.database import Database
+from tiercache_plugins.tiers.sqlite.marking import Marking
 from tiercache_plugins.tiers.sqlite.place import Place
 from tiercache_plugins.tiers.sqlite.rows import Rows
 
@@ -22,13 +23,16 @@ _LONG: Final = 5.0
 
 
 class SqliteTier:
-    """A far tier in one SQLite file (a `tiercache.FarTier` that scans, wipes, swaps, counts and measures)."""
+    """A far tier in one SQLite file (a `tiercache.FarTier` that scans, wipes, swaps, counts, marks and measures)."""
 
-    def __init__(self, path: Path, clock: Clock, order: Order, *, max_bytes: int, patience: float) -> None:
+    def __init__(
+        self, path: Path, clock: Clock, order: Order, *, namespace: str, max_bytes: int, patience: float
+    ) -> None:
         place = Place(path, patience)
         self._clock = clock
         self._rows = Rows(place, clock, order, max_bytes)
         self._database = Database(place, clock, self._rows)
+        self._marking = Marking(place, clock, namespace)
         self._noting: asyncio.Task[None] | None = None
         self._noted_at = 0.0
 
@@ -96,6 +100,14 @@ class SqliteTier:
             raise result
         return result
 
+    async def marks(self) -> Mapping[str, int]:
+        """Return all markers of the namespace."""
+        return await self._database.write(self._marking.read)
+
+    async def mark(self, markers: Mapping[str, int], below: int) -> None:
+        """Raise *markers* and drop those lower than *below*, in one transaction."""
+        await self._database.write(self._marking.write, markers, below)
+
     def stats(self) -> Mapping[str, int]:
         """Return rows and bytes as of the last write here, and what happened since the tier was opened."""
         counts = self._rows.counts
@@ -104,7 +116,7 @@ class SqliteTier:
             "bytes": counts.bytes,
             "evicted": counts.evicted,
             "expired": counts.expired,
-            "corrupt": counts.corrupt,
+            "corrupt": counts.corrupt + self._marking.corrupt,
             "recovered": self._database.recovered,
             "errors_untold": self._database.errors + counts.untidy,
         }

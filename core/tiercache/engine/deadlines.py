@@ -1,0 +1,117 @@
+"""Every call of a far tier ends: a sweep cancels those that are older than they may be.
+
+One timer for all calls of a tier, set for the oldest; so a busy tier costs a wake-up a deadline, and a call
+costs no timer of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from tiercache.errors import TierError
+
+T = TypeVar("T")
+
+GRACE: Final = 0.25
+"""Seconds in which a cancelled call must be over, before it is given up."""
+
+
+class Overdue(TierError, TimeoutError):
+    """A far tier did not answer in time."""
+
+
+class _Call:
+    __slots__ = ("given_up", "late", "limit", "task", "until")
+
+    def __init__(
+        self, task: asyncio.Task[Any], limit: float, until: float, given_up: Callable[[], None] | None
+    ) -> None:
+        self.task = task
+        self.limit = limit
+        self.until = until
+        self.given_up = given_up
+        self.late = False
+
+
+class Deadlines:
+    """The calls of one tier that are under way."""
+
+    __slots__ = ("_calls", "_loop", "_timer", "strays")
+
+    def __init__(self) -> None:
+        self.strays = 0
+        """Calls that were given up, and go on in spite of being cancelled."""
+        self._calls: set[_Call] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def within(
+        self,
+        limit: float,
+        act: Callable[..., Awaitable[T]],
+        *arguments: Any,
+        given_up: Callable[[], None] | None = None,
+    ) -> T:
+        """Return what `act(*arguments)` brings within *limit* seconds. Raises Overdue.
+
+        Where even cancelling does not end the call, *given_up* is called: nobody may wait for it any more.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        loop = asyncio.get_running_loop()
+        call = _Call(task, limit, loop.time() + limit, given_up)
+        cancelling = task.cancelling()
+        self._calls.add(call)
+        if self._timer is None or self._loop is not loop:
+            self._loop = loop
+            self._timer = loop.call_at(call.until, self._sweep)
+        elif call.until < self._timer.when():
+            self._timer.cancel()
+            self._timer = loop.call_at(call.until, self._sweep)
+        try:
+            result = await act(*arguments)
+        except asyncio.CancelledError:
+            if call.late and task.uncancel() <= cancelling:
+                raise Overdue(f"no answer within {limit:g} s") from None
+            raise
+        except Exception as error:
+            if call.late and task.uncancel() <= cancelling:
+                # What the tier made of being cancelled.
+                raise Overdue(f"no answer within {limit:g} s") from error
+            raise
+        else:
+            if call.late:
+                task.uncancel()
+            return result
+        finally:
+            if call in self._calls:
+                self._calls.discard(call)
+            else:
+                self.strays -= 1
+
+    def end(self) -> None:
+        """Stop looking. Calls that are under way go on without a deadline."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for call in [call for call in self._calls if call.until <= now]:
+            if not call.late:
+                call.late = True
+                call.until = now + GRACE
+                call.task.cancel()
+            elif call.given_up is not None:
+                self._calls.remove(call)
+                self.strays += 1
+                call.given_up()
+            else:
+                call.until = now + call.limit
+                call.task.cancel()
+        self._timer = None
+        if self._calls:
+            self._timer = loop.call_at(min(call.until for call in self._calls), self._sweep)

@@ -1,0 +1,146 @@
+"""The near tier as a route uses it: what is put there, for how long, and what may stand in for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+from tiercache.clock import NEVER, Clock
+from tiercache.contracts import NearTier
+from tiercache.engine.flights import Found
+from tiercache.engine.rules import REARM, Rules
+from tiercache.entry import MISSING, Entry, Missing, Terms
+
+_EXACT_TERMS: Final = 64
+_PROMOTION_SLACK: Final = 0.001
+
+
+class Keeping:
+    """Puts the entries of one route into its near tier; does nothing where it has none."""
+
+    __slots__ = ("_clock", "_rules", "_terms", "near", "route")
+
+    def __init__(self, route: str, near: NearTier | None, clock: Clock, rules: Rules) -> None:
+        self.route = route
+        self.near = near
+        self._clock = clock
+        self._rules = rules
+        self._terms: dict[tuple[float, float], Terms] = {}
+
+    def terms(self, stale: float, ahead: float = 0.0) -> Terms:
+        """Return what entries share that are kept *stale* seconds longer, and fresh for *ahead* of them."""
+        terms = self._terms.get((stale, ahead))
+        if terms is None:
+            if len(self._terms) >= _EXACT_TERMS:
+                # Every one is kept, for the hits that it counts; so that they stay few, they get coarse.
+                stale, ahead = _coarse(stale), _coarse(ahead)
+            terms = self._terms.setdefault((stale, ahead), Terms(self.route, stale, ahead=ahead))
+        return terms
+
+    def hits(self) -> int:
+        """Return the near hits of entries that are gone."""
+        # A list first: threads ask while the loop adds.
+        return sum([terms.hits for terms in list(self._terms.values())])
+
+    def keep(self, key: str, found: Found) -> None:
+        """Put a far entry into the near tier. Its life is never lengthened, whatever the wall clock did."""
+        if self.near is None:
+            return
+        remaining = math.inf
+        if found.fresh_until < NEVER:
+            life = (found.fresh_until - found.created_at) / 1_000_000
+            remaining = (found.fresh_until - self._clock.micros()) / 1_000_000
+            remaining = min(remaining, max(life, 0.0) + _PROMOTION_SLACK)
+        stale = math.inf
+        if found.stale_until < NEVER:
+            stale = (found.stale_until - found.fresh_until) / 1_000_000
+        elif found.fresh_until >= NEVER:
+            stale = 0.0
+        self.place(key, found.value, found.created_at, remaining, stale, found.tags)
+
+    def place(
+        self, key: str, value: Any, created_at: int, ttl: float, stale: float, tags: Sequence[str]
+    ) -> None:
+        """Put an entry that is fresh for *ttl* more seconds into the near tier."""
+        if self.near is None:
+            return
+        ttl = min(ttl, self.near.max_ttl)
+        share = self._rules.refresh_ahead
+        if share is None or ttl == math.inf:
+            self._put(key, value, created_at, ttl, stale, 0.0, tags)
+            return
+        # Near hits end where a refresh is due; from there to its real end the entry is fresh, and slower.
+        age = max(self._clock.micros() - created_at, 0) / 1_000_000
+        until_due = max((age + ttl) * share - age, 0.0)
+        self._put(key, value, created_at, until_due, stale + ttl - until_due, ttl - until_due, tags)
+
+    def _put(
+        self,
+        key: str,
+        value: Any,
+        created_at: int,
+        ttl: float,
+        stale: float,
+        ahead: float,
+        tags: Sequence[str],
+    ) -> None:
+        assert self.near is not None
+        fresh_until = self._clock.monotonic() + ttl
+        self.near.put(Entry(key, value, created_at, fresh_until, self.terms(stale, ahead)), tags)
+
+    def lapse(self, entry: Entry) -> None:
+        """End the life of a near entry, and keep it for as long as it may serve as a stale copy."""
+        assert self.near is not None
+        stale = entry.terms.stale - entry.terms.ahead
+        self._put(entry.key, entry.value, entry.created_at, 0.0, stale, 0.0, tuple(self.near.tags(entry.key)))
+
+    def stale_copy(self, key: str) -> Found | Missing:
+        """Return the near copy of *key* where it may serve as a stale copy."""
+        entry = self.near.get(key) if self.near is not None else None
+        if entry is None or not entry.terms.stale:
+            return MISSING
+        elapsed = self._clock.monotonic() - entry.fresh_until
+        if elapsed >= entry.terms.stale:
+            return MISSING
+        now = self._clock.micros()
+        stale_until = NEVER
+        if entry.terms.stale - elapsed != math.inf:
+            stale_until = now + int((entry.terms.stale - elapsed) * 1_000_000)
+        fresh_until = now - int((elapsed - entry.terms.ahead) * 1_000_000)
+        tags = tuple(self.near.tags(key)) if self.near is not None else ()
+        return Found(entry.value, entry.created_at, fresh_until, stale_until, tags)
+
+    def rearm(self, key: str, stale: Found) -> None:
+        """Let *stale* stand in for a while: near only, never longer than it may, and announced to nobody."""
+        if self.near is None:
+            return
+        remaining = math.inf
+        if stale.stale_until < NEVER:
+            remaining = (stale.stale_until - self._clock.micros()) / 1_000_000
+        if remaining <= 0:
+            return
+        pause = min(REARM, remaining)
+        self._put(key, stale.value, stale.created_at, pause, remaining - pause, 0.0, stale.tags)
+
+    def postpone(self, key: str) -> bool:
+        """Let nobody refresh *key* for a while: its loader failed. Return whether it is still fresh."""
+        entry = self.near.get(key) if self.near is not None else None
+        if entry is None or self.near is None:
+            return False
+        now = self._clock.monotonic()
+        fresh = entry.fresh_until + entry.terms.ahead - now
+        if fresh <= 0:
+            return False
+        pause = min(REARM, fresh)
+        kept = entry.terms.stale - entry.terms.ahead + fresh - pause
+        self._put(key, entry.value, entry.created_at, pause, kept, fresh - pause, tuple(self.near.tags(key)))
+        return True
+
+
+def _coarse(duration: float) -> float:
+    """Return *duration* rounded down to three digits."""
+    if duration in {0.0, math.inf}:
+        return duration
+    scale = 10.0 ** (math.floor(math.log10(duration)) - 2)
+    return math.floor(duration / scale) * scale

@@ -1,0 +1,350 @@
+"""One call of a loader, and all who wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tiercache.contracts import Life
+from tiercache.engine.flights import Found
+from tiercache.entry import MISSING, Missing
+from tiercache.errors import LoadCancelled, LoadCycle, LoadError, LoadTimeout
+
+if TYPE_CHECKING:
+    from tiercache.engine.pipeline import Route
+
+_LOADING: contextvars.ContextVar[tuple[tuple[int, str, str], ...]] = contextvars.ContextVar(
+    "tiercache_loading", default=()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a loader may return instead of a value alone: the value, and what it is to be stored with."""
+
+    value: Any
+    ttl: float | None = None
+    """Seconds that it is fresh; None: as the call or the route says."""
+    stale: float | None = None
+    """Seconds after that during which it may serve as a stale copy."""
+    tags: tuple[str, ...] | None = None
+    """In place of the call's tags."""
+    store: bool = True
+    """False: the callers are given the value, and no tier keeps it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadContext:
+    """What a loader that takes one argument is given."""
+
+    key: str
+    """The key that is loaded."""
+    stale: Any
+    """The stale copy that stands, for loaders that can update or confirm it; MISSING where there is none."""
+
+
+class Load:
+    """A load, from the look into the far tiers until its result has reached everybody.
+
+    It runs in a task of its own, so that no caller's cancellation reaches it but the last one's, in a copy
+    of the context of the caller who came first. Once callers have been given something else, because it
+    took too long, or where it only refreshes what is still fresh, it goes on without any.
+    """
+
+    __slots__ = (
+        "_abandoned",
+        "_background",
+        "_context",
+        "_ended",
+        "_error",
+        "_late",
+        "_loader",
+        "_refreshes",
+        "_stale",
+        "_standin",
+        "_task",
+        "_waiters",
+        "detached",
+        "key",
+        "landed",
+        "life",
+        "loading",
+        "route",
+    )  # fmt: skip
+
+    def __init__(
+        self, route: Route, key: str, loader: Callable[..., Any], life: Life, *, refreshes: int | None = None
+    ) -> None:
+        self.route = route
+        self.key = key
+        self.life = life
+        self.detached = False
+        self.landed: Any | Missing = MISSING
+        """The value, once the loader has brought it."""
+        self.loading = False
+        """Whether the far tiers had nothing, so that the loader was called."""
+        self._loader = loader
+        self._refreshes = refreshes
+        self._background = refreshes is not None
+        self._stale: Found | Missing = MISSING
+        self._standin: Any | Missing = MISSING
+        self._late: list[asyncio.TimerHandle] = []
+        self._task: asyncio.Task[None] | None = None
+        self._waiters: set[asyncio.Future[Any]] = set()
+        self._abandoned = False
+        self._ended = False
+        self._error: Exception | None = None
+        self._context = contextvars.copy_context()
+
+    def start(self, *, look: bool = True) -> None:
+        """Load; before that, where *look*, see whether the far tiers have it."""
+        self.route.flights.loads[self.key] = self
+        self._stale = self.route.keeping.stale_copy(self.key)
+        if look and self.route.fars:
+            self.route.probe(self.key).loads.append(self)
+        else:
+            self.probed(MISSING, MISSING)
+
+    async def wait(self) -> Any:
+        """Return the value, or raise the loader's error. The load is cancelled when the last one leaves.
+
+        Raises LoadCycle where the caller is itself part of the load, LoadTimeout where it takes too long.
+        """
+        waiter = self.join()
+        try:
+            return await waiter
+        finally:
+            self.leave(waiter)
+
+    def join(self) -> asyncio.Future[Any]:
+        """Return a future of this caller's own. Who joins must `leave`. Raises LoadCycle as `wait` does."""
+        mark = self._mark()
+        if mark in _LOADING.get() and not self._ended:
+            chain = " → ".join(repr(key) for _, _, key in (*_LOADING.get(), mark))
+            raise LoadCycle(f"loading a key asked for the key itself: {chain}")
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Any] = loop.create_future()
+        if self._error is not None:
+            waiter.set_exception(self._error)
+        elif self._ended or self.landed is not MISSING:
+            waiter.set_result(self.landed)
+        elif self._standin is not MISSING:
+            waiter.set_result(self._standin)
+        else:
+            self._waiters.add(waiter)
+            if self._background and self.loading and self.route.rules.hard_timeout is not None:
+                # Late-comers have the same patience as those whose time is over.
+                self._late.append(loop.call_later(self.route.rules.hard_timeout, self._give_up))
+        return waiter
+
+    def leave(self, waiter: asyncio.Future[Any]) -> None:
+        """Count a caller out; the last one takes the load along."""
+        self._waiters.discard(waiter)
+        if waiter.done() and not waiter.cancelled():
+            # Cancelled in the very moment of an error: it was delivered, and must not be called lost.
+            waiter.exception()
+        elif not self._waiters and not self._background:
+            self._abandon()
+
+    def probed(self, found: Found | Missing, stale: Found | Missing) -> None:
+        """Go on after the far tiers were asked; *stale* is the newest stale copy among them."""
+        if found is not MISSING and not self._tired(found):
+            self.landed = found.value
+            self._end()
+            return
+        if stale is not MISSING and (self._stale is MISSING or stale.created_at > self._stale.created_at):
+            self._stale = stale
+        if self._abandoned:
+            return
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._run(), context=self._context, name="tiercache-load")
+        self.route.flights.running.add(self._task)
+        self._task.add_done_callback(self.route.flights.running.discard)
+        rules = self.route.rules
+        if rules.soft_timeout is not None and self._stale is not MISSING:
+            self._late.append(loop.call_later(rules.soft_timeout, self._stand_in))
+        if rules.hard_timeout is not None:
+            self._late.append(loop.call_later(rules.hard_timeout, self._give_up))
+
+    def _tired(self, found: Found) -> bool:
+        """Whether *found* is what this load is to replace, or as old: then it is no answer."""
+        return self._refreshes is not None and (found.created_at <= self._refreshes or self.route.due(found))
+
+    def _mark(self) -> tuple[int, str, str]:
+        return id(self.route.flights), self.route.name, self.key
+
+    async def _run(self) -> None:
+        self.loading = True
+        _LOADING.set((*_LOADING.get(), self._mark()))
+        began = self.route.clock.stamp()
+        counts = self.route.counts
+        counts.loads += 1
+        started = time.perf_counter()
+        try:
+            value = await self.route.load(self.key, self._called())
+        except asyncio.CancelledError:
+            counts.load_errors += not self._abandoned
+            self._fail(LoadCancelled(f"the load of {self.key!r} was cancelled from inside"))
+            raise
+        except Exception as error:  # noqa: BLE001 - the loader is the application's; its error goes to the callers
+            counts.load_errors += 1
+            self._fail(error)
+            return
+        finally:
+            counts.load_seconds += time.perf_counter() - started
+        try:
+            value, writes = self.route.loaded(self, value, began)
+        except Exception as error:  # noqa: BLE001 - the value can't be stored; the callers must know
+            self._end(error)
+            return
+        self.landed = value
+        self._ended = True
+        self._resolve(value)
+        if writes and self.route.near is None and not self.detached:
+            # Without a near tier the value is nowhere until the far writes end; whoever comes now joins.
+            await asyncio.wait(writes)
+        self._leave()
+
+    def _called(self) -> Callable[[], Any]:
+        if not takes_context(self._loader):
+            return self._loader
+        stale = MISSING if self._stale is MISSING else self._stale.value
+        return lambda: self._loader(LoadContext(self.key, stale))
+
+    def _stand_in(self) -> None:
+        """Give those who wait, and who come while the load goes on, the stale copy."""
+        stale = self._usable()
+        if stale is None:
+            return
+        self._background = True
+        self._standin = stale.value
+        self.route.counts.stale_served += len(self._waiters)
+        self._resolve(stale.value)
+
+    def _give_up(self) -> None:
+        """End the patience of those who wait now; the load goes on."""
+        self._background = True
+        self._stand_in()
+        if self._standin is MISSING:
+            waited = self.route.rules.hard_timeout
+            self._reject(LoadTimeout(f"loading {self.key!r} took more than {waited} s; it goes on"))
+
+    def _usable(self) -> Found | None:
+        """Return the stale copy where it may still be served: never after the key was changed or dropped."""
+        stale = self._stale
+        if stale is MISSING or self.detached or not self.route.lives(self.key, stale):
+            return None
+        return stale
+
+    def _abandon(self) -> None:
+        if self._ended:
+            return
+        self._abandoned = True
+        self._leave()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _leave(self) -> None:
+        for handle in self._late:
+            handle.cancel()
+        self._late.clear()
+        if self.route.flights.loads.get(self.key) is self:
+            del self.route.flights.loads[self.key]
+
+    def _fail(self, error: Exception) -> None:
+        """Let a stale copy stand in for the loader that failed; tell the error where there is none."""
+        if self._refreshes is not None and not self.detached and self.route.keeping.postpone(self.key):
+            # What was to be refreshed is still fresh.
+            self._end(error)
+            return
+        stale = self._usable()
+        if stale is None:
+            if not self.detached:
+                self.route.negatives.remember(self.key, error)
+            self._end(error)
+            return
+        self.route.keeping.rearm(self.key, stale)
+        self.route.counts.stale_served += len(self._waiters)
+        self.landed = stale.value
+        self._end()
+
+    def _end(self, error: Exception | None = None) -> None:
+        """Give everybody the outcome: what has landed, or *error*."""
+        self._ended = True
+        self._leave()
+        if error is None:
+            self._resolve(self.landed)
+            return
+        if isinstance(error, StopIteration):
+            # A future refuses it, and in a coroutine it would end somebody's loop in silence.
+            wrapped = LoadError(f"the loader of {self.key!r} raised StopIteration")
+            wrapped.__cause__ = error
+            error = wrapped
+        self._error = error
+        self._reject(error)
+
+    def _resolve(self, value: Any) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(value)
+
+    def _reject(self, error: Exception) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+
+
+class Bulk:
+    """One call of a loader of many keys, shared by the loads of each.
+
+    It ends early only when every load that waits for it was cancelled.
+    """
+
+    __slots__ = ("_keys", "_loader", "_task", "_waiting")
+
+    def __init__(self, loader: Callable[[list[str]], Any], keys: list[str]) -> None:
+        self._loader = loader
+        self._keys = keys
+        self._task: asyncio.Task[Any] | None = None
+        self._waiting = 0
+
+    async def one(self, key: str) -> Any:
+        """Return what the loader brought for *key*; MISSING where it brought nothing."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="tiercache-bulk-load")
+        self._waiting += 1
+        try:
+            return (await asyncio.shield(self._task)).get(key, MISSING)
+        finally:
+            self._waiting -= 1
+            if not self._waiting and not self._task.done():
+                self._task.cancel()
+
+    async def _run(self) -> Any:
+        return await load("", lambda: self._loader(self._keys))
+
+
+async def load(key: str, loader: Callable[[], Any]) -> Any:
+    """Return what *loader* brings, awaiting it where that is awaitable; *key* is for patterns around it."""
+    del key
+    result = loader()
+    return await result if inspect.isawaitable(result) else result
+
+
+def takes_context(loader: Callable[..., Any]) -> bool:
+    """Whether *loader* must be given one argument."""
+    code = getattr(loader, "__code__", None)
+    if code is not None and not code.co_argcount and not code.co_kwonlyargcount:
+        return False
+    try:
+        parameters = inspect.signature(loader).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    positional = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    needed = [p for p in parameters if p.kind in positional and p.default is inspect.Parameter.empty]
+    return len(needed) == 1
