@@ -215,7 +215,7 @@ class Abilities(Ground):
     ) -> None:
         self.having(Marks)
         assert isinstance(tier, Marks)
-        names = [*HOSTILE, "*", "t:a", "markers"]
+        names = [*HOSTILE, "t:a", "markers"]
         records = [record_of(address(name)) for name in names]
         runner.run(tier.write(records))
         runner.run(tier.mark({"*": 7, "t:a": 8}, 0))
@@ -241,7 +241,6 @@ class Abilities(Ground):
             pytest.skip("nothing of the tier outlives it")
         assert isinstance(tier, Marks)
         runner.run(tier.mark({"*": 3, "p:a": 9}, 0))
-        runner.run(tier.close())
         for name, found in ((namespace, {"*": 3, "p:a": 9}), (f"{namespace}x", {})):
             other = config.build(
                 Surroundings(
@@ -253,7 +252,6 @@ class Abilities(Ground):
             assert dict(runner.run(finish(other.marks()))) == found
             runner.run(other.mark({}, 2**63 - 1))
             runner.run(other.close())
-        runner.run(tier.open())
 
 
 async def collect(tier: FarTier, prefix: str) -> list[str]:

@@ -9,7 +9,7 @@ import threading
 import pytest
 from pydantic import ValidationError
 
-from tiercache.contracts import Counts, FarTier, FarTierConfig, Measured, Scans, Swaps, Wipes
+from tiercache.contracts import Counts, FarTier, FarTierConfig, Marks, Measured, Scans, Swaps, Wipes
 from tiercache.testing.tiers.frames import record_of
 from tiercache.testing.tiers.ground import Address, Ground
 from tiercache.testing.tiers.surroundings import Surroundings

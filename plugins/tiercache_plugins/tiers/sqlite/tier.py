@@ -23,7 +23,7 @@ _LONG: Final = 5.0
 
 
 class SqliteTier:
-    """A far tier in one SQLite file (a `tiercache.FarTier` that scans, wipes, swaps, counts, marks and measures)."""
+    """A far tier in one SQLite file (a `tiercache.FarTier` with every ability)."""
 
     def __init__(
         self, path: Path, clock: Clock, order: Order, *, namespace: str, max_bytes: int, patience: float
