@@ -113,6 +113,11 @@ def skewed(count: int, requests: int, seed: int = 1) -> list[int]:
     return asked
 
 
+def milliseconds(seconds: float) -> str:
+    """Return *seconds* in milliseconds, to two digits at least."""
+    return f"{seconds * 1000:,.0f}" if seconds >= 0.1 else f"{seconds * 1000:.2g}"
+
+
 @dataclass(frozen=True, slots=True)
 class Pass:
     """What one pass over the requests took."""
@@ -131,8 +136,8 @@ class Pass:
             self.name,
             f"{self.requests:,}",
             f"{self.requests / self.seconds:,.0f}",
-            f"{ordered[len(ordered) // 2] * 1000:.2g}",
-            f"{ordered[int(len(ordered) * 0.99)] * 1000:.2g}",
+            milliseconds(ordered[len(ordered) // 2]),
+            milliseconds(ordered[int(len(ordered) * 0.99)]),
         ]
         if self.before is None or self.after is None:
             return [*cells, *("-" for _ in tiers), f"{self.requests:,}", "-"]
@@ -208,7 +213,7 @@ async def job(options: argparse.Namespace, console: Console) -> None:
         title=f"{len(paths):,} modules of Python {sys.version.split()[0]}, {options.tasks} tasks at once",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        caption="hits by tier (who joins a read or load under way counts with none); saved: loading not done",
+        caption="hits by tier; who joins a read or load under way is no hit; saved: loading not done",
     )
     for heading in ("", "requests", "per s", "p50 ms", "p99 ms", *tiers, "loads", "saved"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
