@@ -258,7 +258,7 @@ class Recovery:
     def _bound(self) -> None:
         if len(self) > self._most:
             log.warning(
-                "tier %s missed more than %d writes: it is a miss for everything until it is back and emptied",
+                "tier %s missed more than %d writes: it misses everything until it is back and emptied",
                 self._guard.name,
                 self._most,
                 extra={"tiercache_tier": self._guard.name},
