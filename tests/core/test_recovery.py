@@ -1,0 +1,173 @@
+"""What a tier that was away is told once it is back, and what nobody is given until then."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gated import document, opened, tier
+from tiercache.engine.guard import REOPEN_AFTER
+from tiercache.frame import restamped, stamp_of
+from tiercache.testing import FakeClock
+
+KEYS = ("a", "b", "c")
+STEP = st.one_of(
+    st.tuples(st.just("set"), st.sampled_from(KEYS)),
+    st.tuples(st.just("delete"), st.sampled_from(KEYS)),
+    st.tuples(st.just("get"), st.sampled_from(KEYS)),
+    st.tuples(st.just("clear"), st.none()),
+    st.tuples(st.just("break"), st.none()),
+    st.tuples(st.just("mend"), st.none()),
+    st.tuples(st.just("advance"), st.none()),
+)
+
+
+def alone(clock, **stage):
+    wanted = document(all={"tiers": ["shelf"], "ttl": "1h"})
+    wanted["tier"]["shelf"].update(stage)
+    return opened(wanted, clock=clock)
+
+
+async def recovered(cache, clock):
+    far = cache._house.fars["shelf"]
+    for _ in range(10):
+        clock.advance(REOPEN_AFTER * 30)
+        await cache.get("nobody")
+        await far.idle()
+    assert cache.stats().tiers["shelf"].queued == 0
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(STEP, max_size=40))
+def test_no_read_gives_what_was_replaced_and_in_the_end_the_tier_holds_what_was_said_last(steps):
+    async def main():
+        clock = FakeClock()
+        said: dict[str, int] = {}
+        async with alone(clock) as cache:
+            shelf = tier(cache, "shelf")
+            for number, (what, key) in enumerate(steps):
+                if what == "set":
+                    await cache.set(key, number, ttl="never")
+                    said[key] = number
+                elif what == "delete":
+                    await cache.delete(key)
+                    said.pop(key, None)
+                elif what == "clear":
+                    await cache.clear()
+                    said.clear()
+                elif what == "get":
+                    found = await cache.get(key)
+                    assert found in {None, said.get(key)}
+                elif what == "advance":
+                    clock.advance(1.1)
+                else:
+                    shelf.error = OSError("gone") if what == "break" else None
+            shelf.error = None
+            cleared_while_away = cache._house.fars["shelf"].recovery.whole
+            await recovered(cache, clock)
+            held = await cache.get_many(KEYS)
+            assert held.items() <= said.items()
+            assert held == said or cleared_while_away or ("clear", None) in steps
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", ["able", "gated"])
+def test_a_delete_is_made_good_against_what_is_older_and_spares_what_is_newer(kind):
+    async def main():
+        clock = FakeClock()
+        async with alone(clock, type=kind) as cache, alone(clock, type=kind) as other:
+            shelf = tier(cache, "shelf")
+            tier(other, "shelf").rows = shelf.rows
+            await cache.set("old", 1)
+            await cache.set("new", 1)
+            shelf.error = OSError("gone")
+            await cache.delete("old")
+            await cache.delete("new")
+            assert cache.stats().tiers["shelf"].queued == 2
+            clock.advance(1)
+            await other.set("new", 2)
+            shelf.error = None
+            assert await cache.get("old") is None
+            await recovered(cache, clock)
+            assert await cache.get("old") is None
+            assert await cache.get("new") == 2
+
+    asyncio.run(main())
+
+
+def test_a_write_that_was_given_up_and_arrived_late_does_not_keep_out_the_last_one():
+    async def main():
+        clock = FakeClock()
+        async with alone(clock) as cache:
+            shelf = tier(cache, "shelf")
+            await cache.set("k", 1)
+            ((address, (frame, expires_at)),) = shelf.rows.items()
+            shelf.error = OSError("gone")
+            clock.advance(1)
+            await cache.set("k", 2)
+            shelf.rows[address] = restamped(frame, stamp_of(frame) + 10**10), expires_at
+            shelf.error = None
+            await recovered(cache, clock)
+            assert await cache.get("k") == 2
+
+    asyncio.run(main())
+
+
+def test_more_than_may_wait_is_given_up_with_all_that_the_tier_holds():
+    async def main():
+        clock = FakeClock()
+        async with alone(clock) as cache:
+            shelf, recovery = tier(cache, "shelf"), cache._house.fars["shelf"].recovery
+            recovery._most = 3
+            await cache.set("before", 1)
+            shelf.error = OSError("gone")
+            for number in range(5):
+                await cache.set(f"k{number}", 1)
+            assert recovery.whole
+            shelf.error = None
+            clock.advance(REOPEN_AFTER)
+            assert await cache.get("before") is None
+            await recovered(cache, clock)
+            assert shelf.rows == {}
+            await cache.set("after", 1)
+            assert await cache.get("after") == 1
+
+    asyncio.run(main())
+
+
+def test_values_give_way_before_keys_where_bytes_run_out():
+    async def main():
+        clock = FakeClock()
+        async with alone(clock) as cache:
+            shelf, recovery = tier(cache, "shelf"), cache._house.fars["shelf"].recovery
+            recovery._most_bytes = 2500
+            await cache.set_many({"a": 1, "b": 1, "c": 1})
+            shelf.error = OSError("gone")
+            for key in KEYS:
+                await cache.set(key, "x" * 1000)
+            assert len(recovery) == 3
+            shelf.error = None
+            await recovered(cache, clock)
+            assert await cache.get_many(KEYS) == {"b": "x" * 1000, "c": "x" * 1000}
+
+    asyncio.run(main())
+
+
+def test_a_value_whose_time_is_over_is_not_written_but_what_it_replaced_goes():
+    async def main():
+        clock = FakeClock()
+        async with alone(clock) as cache:
+            shelf = tier(cache, "shelf")
+            await cache.set("k", "old", ttl="never")
+            shelf.error = OSError("gone")
+            await cache.set("k", "new", ttl=1)
+            clock.advance(2)
+            shelf.error = None
+            await recovered(cache, clock)
+            assert await cache.get("k") is None
+
+    asyncio.run(main())
