@@ -11,15 +11,18 @@ pytest.register_assert_rewrite(
     "tiercache.testing.tiers", "tiercache.testing.policies", "tiercache.testing.codecs"
 )
 
+from tiercache.testing.chaos import ChaosTier, FaultProxy  # noqa: E402
 from tiercache.testing.clock import FakeClock  # noqa: E402
 from tiercache.testing.codecs import CompressorSuite, SerializerSuite, same  # noqa: E402
 from tiercache.testing.policies import NearTierSuite, PolicySuite  # noqa: E402
 from tiercache.testing.tiers import FarTierSuite, Surroundings, frame_of, record_of  # noqa: E402
 
 __all__ = [
+    "ChaosTier",
     "CompressorSuite",
     "FakeClock",
     "FarTierSuite",
+    "FaultProxy",
     "NearTierSuite",
     "PolicySuite",
     "SerializerSuite",
