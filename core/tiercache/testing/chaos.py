@@ -51,11 +51,13 @@ class ChaosTier:
 
     async def write(self, records: Sequence[Record]) -> Sequence[int]:
         """Write, with faults: a call that fails may have been done all the same."""
-        return await self._around(self.inner.write, records)
+        stamps: Sequence[int] = await self._around(self.inner.write, records)
+        return stamps
 
     async def delete(self, keys: Sequence[str]) -> Sequence[bool]:
         """Delete, with faults: a call that fails may have been done all the same."""
-        return await self._around(self.inner.delete, keys)
+        there: Sequence[bool] = await self._around(self.inner.delete, keys)
+        return there
 
     async def _around(self, act: Any, items: Sequence[Any]) -> Any:
         await self._before()

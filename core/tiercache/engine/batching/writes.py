@@ -1,8 +1,4 @@
-"""Single calls become the far tiers' batch calls.
-
-A tier with nothing in flight gets a call at once; what arrives while one is in flight goes out together in
-the next. No timer, so nothing waits that need not, and a busy tier gets large batches by itself.
-"""
+"""The writes of a far tier."""
 
 from __future__ import annotations
 
@@ -10,118 +6,20 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple
 
 from tiercache.clock import Clock
 from tiercache.contracts import Record
-from tiercache.engine.guard import FRAMES, NUMBERS, Guard, answers
+from tiercache.engine.batching.reads import MOST_KEYS
+from tiercache.engine.guard import NUMBERS, Guard, answers
 from tiercache.engine.recovery import Recovery
 
 log = logging.getLogger("tiercache.engine")
 
-MOST_KEYS: Final = 512
-"""Keys that one call may carry."""
 MOST_BYTES: Final = 4 * 2**20
 """Bytes after which a batch of writes is closed."""
 LOOK_AGAIN: Final = 1.0
 """Seconds between two looks whether a tier that nobody asks can be told what it missed."""
-
-
-class Landing(Protocol):
-    """Somebody who waits for a far read."""
-
-    def land(self, frame: bytes | None, *, failed: bool) -> None:
-        """Take the frame, or None: a miss, or a tier that *failed*. Must not raise."""
-        ...
-
-
-def _missed(landing: Landing) -> None:
-    landing.land(None, failed=True)
-
-
-class Reads:
-    """The reads of one far tier, one batch in flight at a time."""
-
-    __slots__ = ("_batch", "_guard", "_recovery", "_task", "_waiting", "_writes")
-
-    def __init__(self, guard: Guard, recovery: Recovery, writes: Writes) -> None:
-        self._guard = guard
-        self._recovery = recovery
-        self._writes = writes
-        self._waiting: dict[str, list[Landing]] = {}
-        self._batch: dict[str, list[Landing]] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    def submit(self, address: str, landing: Landing) -> None:
-        """Read *address* and hand the frame to *landing*, never before this returns."""
-        if self._guard.barred() or self._recovery.hides(address):
-            asyncio.get_running_loop().call_soon(_missed, landing)
-            return
-        waiting = self._waiting.get(address)
-        if waiting is not None:
-            waiting.append(landing)
-            return
-        self._waiting[address] = [landing]
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="tiercache-reads")
-
-    async def idle(self) -> None:
-        """Wait until nothing is in flight."""
-        while (task := self._task) is not None:
-            await asyncio.wait([task])
-
-    def end(self) -> None:
-        """Give up what is in flight: misses."""
-        task = self._task
-        self._give_up()
-        if task is not None:
-            task.cancel()
-
-    async def _run(self) -> None:
-        me = asyncio.current_task()
-        try:
-            while self._waiting:
-                batch = self._batch = self._take()
-                keys = list(batch)
-                timeouts = self._guard.timeouts
-                frames = await self._guard.call(
-                    answers, self._guard.tier.read, keys, FRAMES, given_up=self._give_up
-                )
-                if self._task is not me:
-                    return
-                self._land(frames)
-                if frames is not None:
-                    self._writes.replay()
-                elif self._guard.timeouts != timeouts:
-                    # It hangs. Whoever waits behind has waited long enough, too.
-                    self._batch, self._waiting = self._waiting, {}
-                    self._land(None)
-        finally:
-            if self._task is me:
-                self._give_up()
-
-    def _land(self, frames: list[bytes | None] | None) -> None:
-        batch, self._batch = self._batch, {}
-        hides = self._recovery.hides
-        for index, (address, landings) in enumerate(batch.items()):
-            # Hidden: a write that was acknowledged meanwhile has not reached the tier.
-            failed = frames is None or hides(address)
-            frame = None if frames is None or failed else frames[index]
-            for landing in landings:
-                landing.land(frame, failed=failed)
-
-    def _give_up(self) -> None:
-        """Leave the task to itself; whoever waits has missed."""
-        self._task = None
-        while self._batch or self._waiting:
-            self._land(None)
-            self._batch, self._waiting = self._waiting, {}
-
-    def _take(self) -> dict[str, list[Landing]]:
-        if len(self._waiting) <= MOST_KEYS:
-            batch, self._waiting = self._waiting, {}
-            return batch
-        return {key: self._waiting.pop(key) for key in list(self._waiting)[:MOST_KEYS]}
 
 
 class _Act(NamedTuple):
