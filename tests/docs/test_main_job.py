@@ -37,9 +37,9 @@ def test_a_second_run_is_served_from_the_disk_of_the_first_and_then_through_redi
     assert row(second, "first pass")[5:7] == [loads, 0]
     assert "everything was still on disk" in second
     through = job(path, "--redis", valkey_server.url)
-    assert row(through, "first pass")[5:8] == [0, loads, 0]
+    assert row(through, "first pass")[5:8] == [loads, 0, 0]
     again = job(tmp_path / "another.sqlite3", "--redis", valkey_server.url)
-    assert row(again, "first pass")[5:8] == [loads, 0, 0]
+    assert row(again, "first pass")[5:8] == [0, loads, 0]
 
 
 def test_what_is_wrong_is_told_and_ends_with_two(tmp_path):
