@@ -102,6 +102,7 @@ class Cache(Loading):
         self._bind()
         if not self._clock.exact:
             self._ticker = Ticker(self, self._clock)
+            self._house.invalidation.ticker = self._ticker
         if self._house.nears:
             self._sweeper = self._loop.create_task(self._house.sweep(), name="tiercache-sweep")
         return self
@@ -112,7 +113,7 @@ class Cache(Loading):
         self._shut()
         if self._ticker is not None:
             self._ticker.stop()
-            self._ticker = None
+            self._ticker = self._house.invalidation.ticker = None
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
@@ -227,17 +228,45 @@ class Cache(Loading):
         """Drop *keys* from every tier; return how many were there."""
         return await self._house.delete({key: self._way(key, None).address(key) for key in keys})
 
+    async def invalidate(
+        self, *, tags: Iterable[str] = (), prefix: str | None = None, match: str | None = None
+    ) -> int | None:
+        """Drop what carries one of *tags*, what begins with *prefix*, or what the glob *match* matches.
+
+        Tags and prefixes, which may be given together, take the same time however much they concern: one
+        marker is written, and what was stored or began to load before it is never served again, also not as
+        a stale copy. Nobody has counted then, so None is returned. So it is with a *match* that is a prefix
+        and a star, such as "user:*". Any other glob deletes what it finds, in chunks, and returns how many
+        keys were there; where a far tier can't be listed, all that begins as the matches do is invalidated
+        by a marker instead, and None is returned.
+
+        Raises ValueError where nothing is asked for, or *match* beside others; Unsupported for tags where no
+        far tier keeps markers.
+        """
+        self._here()
+        labels = self._house.invalidation.check(tags, prefix, match)
+        if match is None:
+            await self._house.invalidation.covering(labels, prefix)
+            return None
+        if not match.strip("*"):
+            await self.clear()
+            return None
+        return await self._house.invalidation.matching(match)
+
     async def clear(self) -> None:
         """Drop everything in this namespace, from every tier.
 
-        Raises Unsupported, and drops nothing, where a far tier can neither drop nor list its keys.
+        What was stored or began to load before is never served again, also where a far tier is away and can't
+        be emptied yet. Raises Unsupported, and drops nothing, where a far tier can neither keep markers, nor
+        drop or list its keys.
         """
-        self._check_open()
+        self._here()
         self._house.check_wipes()
+        durable = self._house.invalidation.mark_everything()
         self._empty()
+        for done in durable:
+            await done
         await self._house.wipe()
-        # Again: a read that began before the far tiers were done may have brought a value back.
-        self._empty()
 
     def tiers_of(self, key: str, *, route: str | None = None) -> tuple[str, ...]:
         """Return the names of the tiers that *key* travels through, nearest first. No I/O."""

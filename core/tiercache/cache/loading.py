@@ -60,6 +60,7 @@ class Loading(Reading):
             return value
         way.counts.near_misses += 1
         life = self._life(way, ttl, stale, tags)
+        since = way.markers.newest
         load = way.flights.loads.get(key)
         if load is None:
             if (error := way.negatives.remembered(key)) is not None:
@@ -78,6 +79,10 @@ class Loading(Reading):
             return fallback
         finally:
             way.counts.misses += load.loading
+        if load.outdated(since):
+            return await self.get_or_set(
+                key, loader, route=route, ttl=ttl, stale=stale, tags=tags, as_type=as_type, fallback=fallback
+            )
         if as_type is None:
             return value
         shaped = self._shapes.shape(value, as_type)
@@ -112,6 +117,7 @@ class Loading(Reading):
         missing = [key for key in wanted if key not in found]
         waiting: list[tuple[str, Route, Load, asyncio.Future[Any]]] = []
         mine: list[tuple[str, Route]] = []
+        since = self._house.invalidation.markers.newest
         for key in missing:
             way = self._way(key, route)
             load = way.flights.loads.get(key)
@@ -124,10 +130,13 @@ class Loading(Reading):
             load = Load(way, key, partial(bulk.one, key), self._life(way, ttl, stale, tags))
             load.start(look=False)
             waiting.append((key, way, load, load.join()))
+        again: list[str] = []
         try:
-            for key, way, _, waiter in waiting:
+            for key, way, load, waiter in waiting:
                 value = await waiter
-                if value is not MISSING:
+                if load.outdated(since):
+                    again.append(key)
+                elif value is not MISSING:
                     found[key] = way.own(value)
         finally:
             for _, way, load, waiter in waiting:
@@ -135,6 +144,8 @@ class Loading(Reading):
                 # Those behind one that failed were not waited for.
                 waiter.cancel()
                 load.leave(waiter)
+        if again:
+            found |= await self.get_or_set_many(again, loader, route=route, ttl=ttl, stale=stale, tags=tags)
         return {key: found[key] for key in wanted if key in found}
 
     async def refresh(

@@ -159,6 +159,8 @@ class Reading:
         """Return the value of *entry* where it is fresh by the real clock, and count the hit."""
         if self._clock.monotonic() >= entry.fresh_until + entry.terms.ahead:
             return default
+        if self._house.invalidation.dead(entry):
+            return default
         if self._ticker is not None:
             self._ticker.wake()
         entry.hits += 1
@@ -170,12 +172,16 @@ class Reading:
         return self.peek(key, MISSING)
 
     def _way(self, key: str, route: str | None) -> Route:
+        self._here()
+        return self._house.way(key, route)
+
+    def _here(self) -> None:
+        """Raise where the cache is not open, or belongs to another event loop."""
         if asyncio.get_running_loop() is not self._loop:
             self._check_open()
             raise RuntimeError(
                 "this cache was started on another event loop; open one cache a loop, or use it from its own"
             )
-        return self._house.way(key, route)
 
     def _check_open(self) -> None:
         if self._loop is None:

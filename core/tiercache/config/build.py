@@ -167,4 +167,5 @@ def build(plan: Plan, clock: Clock) -> House:
         nears=nears,
         fars=fars,
         metrics=plan.telemetry.metrics,
+        max_markers=plan.max_markers,
     )

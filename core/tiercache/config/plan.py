@@ -73,6 +73,8 @@ class Plan:
     """"auto", "none", or the name of a bus in `stages`."""
     lease: float
     """Seconds for which near entries may be trusted without word from the bus."""
+    max_markers: int
+    """Invalidated tags and prefixes that are remembered one by one."""
     directory: Path
     """Where relative paths start: the directory of the file, else the working directory."""
     stages: Mapping[Kind, Mapping[str, StageConfig]]
@@ -156,6 +158,7 @@ def check(settings: Settings, registry: Registry) -> Plan:
         max_value_bytes=checker.cache.max_value_bytes,
         bus=checker.cache.bus,
         lease=checker.cache.lease,
+        max_markers=checker.cache.max_markers,
         directory=settings.directory,
         stages=MappingProxyType(stages),
         routes=MappingProxyType(routes),

@@ -70,6 +70,13 @@ class CacheTable(Table):
         2.0,
         description="How long entries of near tiers may be trusted without word from the bus.",
     )
+    max_markers: int = Field(
+        10_000,
+        ge=10,
+        le=1_000_000,
+        description="Invalidated tags and prefixes that are remembered. Beyond that the oldest become one "
+        "marker for everything that is as old as they are.",
+    )
 
 
 class PluginsTable(Table):

@@ -189,7 +189,11 @@ async def _standing(route: Route, far: Far, key: str) -> _Standing:
     except Undecodable:
         far.guard.counts.corrupt += 1
         return _Standing(stamp, None, b"")
-    if head.flags & TOMBSTONE or route.clock.micros() >= head.fresh_until:
+    if (
+        head.flags & TOMBSTONE
+        or route.clock.micros() >= head.fresh_until
+        or route.markers.killed(key, head.tags, head.created_at)
+    ):
         return _Standing(stamp, None, b"")
     return _Standing(stamp, head, frame)
 
@@ -242,6 +246,8 @@ def _resident(route: Route, key: str) -> Entry | None:
     assert route.near is not None
     entry = route.near.get(key)
     if entry is None or route.clock.monotonic() >= entry.fresh_until + entry.terms.ahead:
+        return None
+    if route.markers.killed(key, route.near.tags(key), entry.created_at):
         return None
     return entry
 

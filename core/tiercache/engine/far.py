@@ -11,6 +11,7 @@ from tiercache.contracts import Counts, FarTier, Measured, Record, Scans, Swaps,
 from tiercache.engine.batching import Reads, Writes
 from tiercache.engine.codec import Codec
 from tiercache.engine.guard import DEADLINE, Guard
+from tiercache.engine.ledger import Ledger
 from tiercache.engine.recovery import Recovery
 from tiercache.engine.stats import TierStats
 from tiercache.frame import stamp_of
@@ -20,8 +21,8 @@ class Far:
     """A far tier behind its guard and its lanes. Abilities are looked for once, here."""
 
     __slots__ = (
-        "clock", "codec", "counter", "guard", "max_ttl", "name", "prefix", "reads", "recovery", "scan",
-        "scope", "swap", "wipe", "writes",
+        "clock", "codec", "counter", "guard", "ledger", "max_ttl", "name", "prefix", "reads",
+        "recovery", "scan", "scope", "swap", "wipe", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -42,7 +43,8 @@ class Far:
         self.max_ttl = max_ttl
         self.prefix = ""
         """What the addresses of this cache begin with."""
-        self.guard = Guard(name, tier, clock, deadline=deadline)
+        self.ledger = Ledger(name, tier, clock)
+        self.guard = Guard(name, tier, clock, deadline=deadline, opened=self.ledger.exchange)
         self.scan: Callable[[str], AsyncIterator[Sequence[str]]] | None = (
             tier.scan if isinstance(tier, Scans) else None
         )
@@ -77,6 +79,7 @@ class Far:
         """Wait until no call is in flight, and what the tier missed was tried once more."""
         await self.reads.idle()
         await self.writes.idle()
+        await self.ledger.settle()
         self.writes.replay()
         await self.writes.idle()
 
@@ -84,6 +87,7 @@ class Far:
         """Give up what is still in flight, and close the tier."""
         self.reads.end()
         self.writes.end()
+        self.ledger.end()
         await self.guard.close()
 
     def stats(self) -> TierStats:
@@ -101,6 +105,6 @@ class Far:
             corrupt=counts.corrupt,
             available=self.guard.available,
             breaker=self.guard.breaker.state,
-            queued=len(self.recovery),
+            queued=len(self.recovery) + len(self.ledger),
             own=tier.stats() if isinstance(tier, Measured) else {},
         )

@@ -65,11 +65,19 @@ class Guard:
     """
 
     __slots__ = (
-        "_closed", "_deadlines", "_last_told", "_opened", "available", "breaker", "counts", "deadline",
-        "name", "tier", "timeouts",
+        "_after", "_closed", "_deadlines", "_entered", "_last_told", "_opened", "available", "breaker",
+        "counts", "deadline", "name", "tier", "timeouts",
     )  # fmt: skip
 
-    def __init__(self, name: str, tier: FarTier, clock: Clock, *, deadline: float = DEADLINE) -> None:
+    def __init__(
+        self,
+        name: str,
+        tier: FarTier,
+        clock: Clock,
+        *,
+        deadline: float = DEADLINE,
+        opened: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self.name = name
         self.tier = tier
         self.deadline = deadline
@@ -80,6 +88,8 @@ class Guard:
         """Calls that were not over by their deadline."""
         self.breaker = Breaker(clock.monotonic, told=self._told, window=max(WINDOW, 15 * deadline))
         self._deadlines = Deadlines()
+        self._after = opened
+        self._entered = False
         self._last_told: State = "closed"
         self._opened = False
         self._closed = False
@@ -92,7 +102,7 @@ class Guard:
         """Open the tier. Raises TierRefused where it never will work; is content with one that is away."""
         self._closed = False
         try:
-            await self._deadlines.within(max(OPENING, self.deadline), self.tier.open)
+            await self._deadlines.within(max(OPENING, self.deadline), self._open)
         except TierRefused:
             raise
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is counted and logged
@@ -101,9 +111,16 @@ class Guard:
         else:
             self._opened = True
 
+    async def _open(self) -> None:
+        if not self._entered:
+            await self.tier.open()
+            self._entered = True
+        if self._after is not None:
+            await self._after()
+
     async def close(self) -> None:
         """Close the tier, whatever state it is in."""
-        self._opened = False
+        self._opened = self._entered = False
         self._closed = True
         self._deadlines.end()
         await self.tier.close()
@@ -126,7 +143,7 @@ class Guard:
         limit = limit or self.deadline
         try:
             if not self._opened:
-                await self._deadlines.within(limit, self.tier.open, given_up=given_up)
+                await self._deadlines.within(limit, self._open, given_up=given_up)
                 self._opened = not self._closed
             result = await self._deadlines.within(limit, act, *arguments, given_up=given_up)
         except passing:

@@ -13,6 +13,8 @@ from tiercache.engine import telemetry
 from tiercache.engine.far import Far
 from tiercache.engine.flights import Closing
 from tiercache.engine.guard import FRAMES, answers, under_cancellation
+from tiercache.engine.invalidation import Invalidation
+from tiercache.engine.markers import MOST
 from tiercache.engine.pipeline import Route
 from tiercache.engine.stats import RouteStats, Stats, TierStats
 from tiercache.entry import Entry
@@ -42,6 +44,7 @@ class House:
         "closing",
         "default",
         "fars",
+        "invalidation",
         "namespace",
         "nears",
         "routes",
@@ -58,6 +61,7 @@ class House:
         nears: Mapping[str, NearTier],
         fars: Mapping[str, Far],
         metrics: bool = False,
+        max_markers: int = MOST,
     ) -> None:
         self.namespace = namespace
         self.clock = clock
@@ -69,10 +73,13 @@ class House:
             far.prefix = f"{namespace}:"
         self.closing = Closing()
         self._globs = tuple((glob(pattern).fullmatch, self.routes[name]) for pattern, name in globs)
+        parts = tuple(self.routes.values()), tuple(self.nears.values()), tuple(self.fars.values())
+        self.invalidation = Invalidation(
+            namespace, clock, most=max_markers, routes=parts[0], nears=parts[1], fars=parts[2],
+            delete=self.delete,
+        )  # fmt: skip
         for route in self.routes.values():
-            route.know(
-                list(self.routes.values()), list(self.nears.values()), list(self.fars.values()), self.closing
-            )
+            route.know(*parts, self.closing, self.invalidation.markers)
         if metrics:
             telemetry.observe(self.stats, namespace)
 
@@ -106,6 +113,7 @@ class House:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+        await self.invalidation.open()
 
     async def close(self) -> None:
         """Wait for what is under way, then close every far tier, also where another fails or hangs."""
@@ -168,11 +176,9 @@ class House:
     def standing(self, key: str, route: Route) -> Entry | None:
         """Return the near entry of *key* on *route* where it is fresh. Not a read."""
         entry = route.near.get(key) if route.near is not None else None
-        return (
-            entry
-            if entry is not None and self.clock.monotonic() < entry.fresh_until + entry.terms.ahead
-            else None
-        )
+        if entry is None or self.clock.monotonic() >= entry.fresh_until + entry.terms.ahead:
+            return None
+        return None if self.invalidation.dead(entry) else entry
 
     def empty(self) -> None:
         """Drop everything near, and detach every flight."""
@@ -183,18 +189,18 @@ class House:
             near.clear()
 
     def check_wipes(self) -> None:
-        """Raise Unsupported where a far tier can neither drop nor list what is in it."""
+        """Raise Unsupported where a far tier can neither be marked nor drop nor list what is in it."""
         for far in self.fars.values():
-            if far.wipe is None and far.scan is None:
+            if far.wipe is None and far.scan is None and not far.ledger.able:
                 raise Unsupported(
-                    f"tier {far.name} can't be cleared: it can neither drop nor list its keys (the abilities "
-                    "Wipes and Scans)"
+                    f"tier {far.name} can't be cleared: it can neither keep markers, nor drop or list its "
+                    "keys (the abilities Marks, Wipes and Scans)"
                 )
 
     async def wipe(self) -> None:
-        """Drop everything of this namespace from the far tiers."""
+        """Drop everything of this namespace from the far tiers that can."""
         with self.closing.whole():
-            for done in [far.writes.wipe() for far in self.fars.values()]:
+            for done in [far.writes.wipe() for far in self.fars.values() if far.wipe or far.scan]:
                 await done
 
     async def keys(self, match: str) -> AsyncIterator[str]:
@@ -210,6 +216,7 @@ class House:
                     and matches(key)
                     and key not in seen
                     and self.clock.monotonic() < entry.fresh_until + entry.terms.ahead
+                    and not self.invalidation.dead(entry)
                 ):
                     seen.add(key)
                     yield key
@@ -238,6 +245,7 @@ class House:
         if not addresses:
             return []
         fresh = []
+        start = len(self.namespace) + 1
         decoder = self.default.decoder
         frames: list[bytes | None] | None = await far.guard.call(
             answers, far.guard.tier.read, addresses, FRAMES
@@ -252,7 +260,11 @@ class House:
                 continue
             if head.flags & TOMBSTONE:
                 buried[address] = max(head.created_at, buried.get(address, 0))
-            elif head.created_at > buried.get(address, 0) and self.clock.micros() < head.fresh_until:
+            elif (
+                head.created_at > buried.get(address, 0)
+                and self.clock.micros() < head.fresh_until
+                and not self.invalidation.markers.killed(address[start:], head.tags, head.created_at)
+            ):
                 fresh.append(address)
         return fresh
 

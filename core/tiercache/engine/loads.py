@@ -57,24 +57,9 @@ class Load:
     """
 
     __slots__ = (
-        "_abandoned",
-        "_background",
-        "_context",
-        "_ended",
-        "_error",
-        "_late",
-        "_loader",
-        "_refreshes",
-        "_stale",
-        "_standin",
-        "_task",
-        "_waiters",
-        "detached",
-        "key",
-        "landed",
-        "life",
-        "loading",
-        "route",
+        "_abandoned", "_background", "_context", "_ended", "_error", "_late", "_loader", "_refreshes",
+        "_stale", "_standin", "_task", "_waiters", "detached", "key", "killed", "landed", "life",
+        "loading", "route",
     )  # fmt: skip
 
     def __init__(
@@ -84,6 +69,8 @@ class Load:
         self.key = key
         self.life = life
         self.detached = False
+        self.killed = 0
+        """Stamp of the marker that killed what it brought, which is stored nowhere."""
         self.landed: Any | Missing = MISSING
         """The value, once the loader has brought it."""
         self.loading = False
@@ -141,6 +128,10 @@ class Load:
                 # Late-comers have the same patience as those whose time is over.
                 self._late.append(loop.call_later(self.route.rules.hard_timeout, self._give_up))
         return waiter
+
+    def outdated(self, since: int) -> bool:
+        """Whether what it brought was invalidated by a marker not newer than *since*."""
+        return 0 < self.killed <= since
 
     def leave(self, waiter: asyncio.Future[Any]) -> None:
         """Count a caller out; the last one takes the load along."""
@@ -213,7 +204,8 @@ class Load:
     def _called(self) -> Callable[[], Any]:
         if not takes_context(self._loader):
             return self._loader
-        stale = MISSING if self._stale is MISSING else self._stale.value
+        usable = self._usable()
+        stale = MISSING if usable is None else usable.value
         return lambda: self._loader(LoadContext(self.key, stale))
 
     def _stand_in(self) -> None:

@@ -58,6 +58,12 @@ class Negatives:
         """Forget the error of *key*: it has a value now, or is to be asked for again."""
         self._failed.pop(key, None)
 
+    def forget_all(self, prefix: str | None) -> None:
+        """Forget the errors of the keys that begin with *prefix*; nothing for None."""
+        if prefix is not None and self._failed:
+            for key in [key for key in self._failed if key.startswith(prefix)]:
+                del self._failed[key]
+
     def clear(self) -> None:
         """Forget everything."""
         self._failed.clear()

@@ -17,6 +17,7 @@ from tiercache.engine.far import Far
 from tiercache.engine.flights import Closing, Flights, Found, Probe
 from tiercache.engine.keeping import Keeping
 from tiercache.engine.loads import Loaded
+from tiercache.engine.markers import Markers
 from tiercache.engine.negatives import Negatives
 from tiercache.engine.rules import Rules
 from tiercache.engine.stats import RouteCounts
@@ -31,7 +32,7 @@ class Route:
 
     __slots__ = (
         "_chance", "_house", "_others", "_prefix", "authority", "clock", "copies", "counts", "decoder",
-        "fars", "flights", "keeping", "life", "load", "name", "near", "negatives", "rules", "save",
+        "fars", "flights", "keeping", "life", "load", "markers", "name", "near", "negatives", "rules", "save",
         "watchers",
     )  # fmt: skip
 
@@ -61,6 +62,8 @@ class Route:
         self.rules = rules or Rules()
         self.keeping = Keeping(name, near, clock, self.rules)
         self.negatives = Negatives(near, clock, self.rules)
+        self.markers = Markers()
+        """What was invalidated; the house's own, once it is built."""
         self._chance = chance
         self.flights = Flights()
         self.authority: Far | None = next(
@@ -82,10 +85,16 @@ class Route:
         self._house: tuple[Flights, ...] = (self.flights,)
 
     def know(
-        self, routes: Sequence[Route], nears: Sequence[NearTier], fars: Sequence[Far], closing: Closing
+        self,
+        routes: Sequence[Route],
+        nears: Sequence[NearTier],
+        fars: Sequence[Far],
+        closing: Closing,
+        markers: Markers,
     ) -> None:
         """Take note of all that the cache has: a key that changes here changes for every route."""
         self.flights.closing = closing
+        self.markers = markers
         self._house = tuple(route.flights for route in routes)
         self._others = (
             tuple(near for near in nears if near is not self.near),
@@ -109,8 +118,9 @@ class Route:
 
     def lives(self, key: str, found: Found) -> bool:
         """Whether *found*, a stale copy, may still be served."""
-        del key
-        return self.clock.micros() < found.stale_until
+        return self.clock.micros() < found.stale_until and not self.markers.killed(
+            key, found.tags, found.created_at
+        )
 
     def due(self, found: Found) -> bool:
         """Whether *found* is so old that a read of it starts a refresh."""
@@ -137,6 +147,8 @@ class Route:
         found = await probe.join()
         if found is MISSING and probe.failures == len(self.fars) and not probe.detached:
             found = self.keeping.stale_copy(key)
+            if found is not MISSING and not self.lives(key, found):
+                return MISSING
             self.counts.stale_served += found is not MISSING
         return found
 
@@ -158,7 +170,11 @@ class Route:
                 head = self.head(far, address, frame)
                 if head.flags & TOMBSTONE:
                     probe.buried = max(probe.buried, head.created_at)
-                elif head.created_at > probe.buried and self.clock.micros() < head.stale_until:
+                elif (
+                    head.created_at > probe.buried
+                    and self.clock.micros() < head.stale_until
+                    and not self.markers.killed(probe.key, head.tags, head.created_at)
+                ):
                     value = self.decoder.value(address, frame, head)
                     self.clock.observe(head.stamp)
                     found = Found(value, head.created_at, head.fresh_until, head.stale_until, head.tags)
@@ -232,7 +248,8 @@ class Route:
             return value, []
         life = load.life = self._jittered(life)
         frames = self.encode(load.key, value, began, life)
-        if load.detached:
+        load.killed = self.markers.killed(load.key, life.tags, began)
+        if load.detached or load.killed:
             return value, []
         self.keeping.place(load.key, self.own(value), began, life.ttl, life.stale, life.tags)
         return value, self._write(load.key, frames, life, conditional=True)

@@ -258,6 +258,12 @@ class SyncCache(Hop):
         """As `Cache.delete_many`."""
         return self._ask(self._ready().delete_many(keys))
 
+    def invalidate(
+        self, *, tags: Iterable[str] = (), prefix: str | None = None, match: str | None = None
+    ) -> int | None:
+        """As `Cache.invalidate`."""
+        return self._ask(self._ready().invalidate(tags=tags, prefix=prefix, match=match))
+
     def clear(self) -> None:
         """As `Cache.clear`."""
         self._ask(self._ready().clear())
