@@ -12,7 +12,7 @@ from tiercache.cache.variants import variant
 from tiercache.config.build import build
 from tiercache.config.plan import plan
 from tiercache.config.registry import Registry
-from tiercache.frame import restamped, stamp_of
+from tiercache.frame import TOMBSTONE, restamped, stamp_of
 
 
 class Gated:
@@ -45,6 +45,11 @@ class Gated:
     def standing(self, key: str) -> bytes | None:
         frame, expires_at = self.rows.get(key, (None, NEVER))
         return frame if expires_at > self.clock.micros() else None
+
+    def living(self) -> set[str]:
+        """Return the keys under which something stands that is no tombstone."""
+        frames = {key: self.standing(key) for key in self.rows}
+        return {key for key, frame in frames.items() if frame is not None and not frame[11] & TOMBSTONE}
 
     async def read(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         # What stands when the call arrives, so that a test can change it while the answer travels.

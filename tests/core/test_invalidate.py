@@ -12,8 +12,9 @@ import pytest
 from gated import document, opened, tier
 from marked import marked
 from servers import Server
-from tiercache import Cache, CacheClosed, InvalidKey, LoadContext, Loaded, Unsupported
+from tiercache import Cache, CacheClosed, InvalidKey, LoadContext, Loaded, Record, Unsupported
 from tiercache.engine import invalidation
+from tiercache.frame import stamp_of
 from tiercache.testing import FakeClock
 
 TREE = {
@@ -349,8 +350,7 @@ def test_without_a_tier_that_keeps_markers_tags_are_refused_and_prefixes_deleted
         await cache.invalidate(prefix="user:")
         assert await standing(cache) == {"used", "post:1"}
         for name in ("shelf", "cellar"):
-            kept = {address for address in tier(cache, name).rows if "user:" in address}
-            assert not kept
+            assert tier(cache, name).living() == {"tiercache:used", "tiercache:post:1"}
 
     run(act, document())
 
@@ -520,3 +520,76 @@ def test_a_flushed_server_revives_nothing_that_the_disk_holds(tmp_path: Path, va
             await cache.clear()
 
     asyncio.run(main())
+
+
+def test_a_delete_is_remembered_in_far_tiers_and_keeps_out_what_is_older() -> None:
+    time = FakeClock()
+
+    async def act(cache: Cache) -> None:
+        shelf, cellar = tier(cache, "shelf"), tier(cache, "cellar")
+        await cache.set("user:1", "old")
+        late = {name: tier(cache, name).rows["tiercache:user:1"] for name in ("shelf", "cellar")}
+        assert await cache.delete("user:1")
+        assert not await cache.delete("user:1"), "a tombstone is nothing"
+        for name, (frame, expires_at) in late.items():
+            record = Record("tiercache:user:1", frame, expires_at, stamp_of(frame), conditional=True)
+            assert list(await tier(cache, name).write([record])) == [0], "a load result from elsewhere"
+        assert await standing(cache) == set()
+        assert await cache.add("user:1", "new")
+        assert await cache.delete("user:1")
+        assert await cache.increment("user:1", 2) == 2
+        await cache.set("user:1", "user:1")
+        assert await standing(cache) == {"user:1"}
+        await cache.delete_many(["user:1", "never:there"])
+        assert len(shelf.rows) == len(cellar.rows) == 2
+        time.advance(59)
+        assert shelf.standing("tiercache:never:there") is not None
+        time.advance(2)
+        assert shelf.standing("tiercache:never:there") is None
+
+    run(act, clock=time)
+
+
+def test_a_tombstone_outlasts_the_longest_load() -> None:
+    time = FakeClock()
+
+    async def act(cache: Cache) -> None:
+        await cache.delete("user:1")
+        time.advance(500)
+        assert tier(cache, "shelf").standing("tiercache:user:1") is not None
+
+    run(act, {**marked(hard_timeout="10m"), "cache": {"tombstone": "1s"}}, clock=time)
+
+
+def test_deleting_counts_what_was_fresh() -> None:
+    time = FakeClock()
+
+    async def act(cache: Cache) -> None:
+        await cache.set("stale", 1, ttl=1, stale=100)
+        await cache.set("dead", 1, tags=["red"])
+        await cache.set("fresh", 1)
+        time.advance(2)
+        await cache.invalidate(tags=["red"])
+        near_lost(cache)
+        assert [await cache.delete(key) for key in ("stale", "dead", "fresh", "absent")] == [
+            False, False, True, False,
+        ]  # fmt: skip
+
+    run(act, clock=time)
+
+
+def test_a_delete_that_a_tier_misses_is_made_good() -> None:
+    time = FakeClock()
+
+    async def act(cache: Cache) -> None:
+        await cache.set("user:1", "old")
+        shelf = tier(cache, "shelf")
+        shelf.error = OSError("away")
+        assert await cache.delete("user:1")
+        shelf.error = None
+        time.advance(60)
+        assert await cache.get("user:1") is None
+        await cache._house.fars["shelf"].idle()
+        assert shelf.living() == set()
+
+    run(act, clock=time)

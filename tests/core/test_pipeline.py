@@ -271,7 +271,7 @@ def test_a_read_during_a_drop_brings_nothing_back_into_a_tier_that_has_dropped_a
         await dropping
         await reader
         await cache._house.fars["shelf"].idle()
-        assert shelf.rows == {}
+        assert shelf.living() == set()
         assert cache.peek("k") is None
         assert await cache.get("k") is None
 

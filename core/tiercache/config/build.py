@@ -168,4 +168,5 @@ def build(plan: Plan, clock: Clock) -> House:
         fars=fars,
         metrics=plan.telemetry.metrics,
         max_markers=plan.max_markers,
+        tombstone=plan.tombstone,
     )

@@ -73,6 +73,8 @@ class Plan:
     """"auto", "none", or the name of a bus in `stages`."""
     lease: float
     """Seconds for which near entries may be trusted without word from the bus."""
+    tombstone: float
+    """Seconds for which far tiers remember a delete."""
     max_markers: int
     """Invalidated tags and prefixes that are remembered one by one."""
     directory: Path
@@ -158,6 +160,7 @@ def check(settings: Settings, registry: Registry) -> Plan:
         max_value_bytes=checker.cache.max_value_bytes,
         bus=checker.cache.bus,
         lease=checker.cache.lease,
+        tombstone=checker.cache.tombstone,
         max_markers=checker.cache.max_markers,
         directory=settings.directory,
         stages=MappingProxyType(stages),

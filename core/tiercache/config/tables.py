@@ -70,6 +70,11 @@ class CacheTable(Table):
         2.0,
         description="How long entries of near tiers may be trusted without word from the bus.",
     )
+    tombstone: Annotated[Duration, AfterValidator(_finite)] = Field(
+        60.0,
+        description="How long far tiers remember a delete, and keep out what was loaded or read before it; "
+        "at least the longest hard_timeout.",
+    )
     max_markers: int = Field(
         10_000,
         ge=10,

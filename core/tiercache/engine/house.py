@@ -27,6 +27,9 @@ log = logging.getLogger("tiercache.cache")
 CLOSE_WITHIN: Final = 5.0
 """Seconds that `close` waits for what is under way in a tier, and again for the tier itself."""
 
+TOMBSTONES: Final = 60.0
+"""Seconds for which deletes are remembered in far tiers where nothing else is said."""
+
 SLICE: Final = 0.001
 """Seconds of housekeeping that a near tier does before the loop has its turn again."""
 
@@ -48,6 +51,7 @@ class House:
         "namespace",
         "nears",
         "routes",
+        "tombstone",
     )
 
     def __init__(
@@ -62,6 +66,7 @@ class House:
         fars: Mapping[str, Far],
         metrics: bool = False,
         max_markers: int = MOST,
+        tombstone: float = TOMBSTONES,
     ) -> None:
         self.namespace = namespace
         self.clock = clock
@@ -71,6 +76,9 @@ class House:
         self.fars = dict(fars)
         for far in self.fars.values():
             far.prefix = f"{namespace}:"
+        patience = (route.rules.hard_timeout or 0.0 for route in self.routes.values())
+        self.tombstone = max(tombstone, *patience)
+        """Seconds for which far tiers keep out what is older than a delete."""
         self.closing = Closing()
         self._globs = tuple((glob(pattern).fullmatch, self.routes[name]) for pattern, name in globs)
         parts = tuple(self.routes.values()), tuple(self.nears.values()), tuple(self.fars.values())
@@ -158,20 +166,39 @@ class House:
         """Drop keys, given with their addresses, from every tier; return how many were there."""
         there = {key for key in addresses if self.forget(key)}
         waiting = [
-            (key, far.writes.delete(address))
-            for far in reversed(self.fars.values())
+            (key, [(far, far.writes.bury(address, self.tombstone)) for far in reversed(self.fars.values())])
             for key, address in addresses.items()
         ]
         try:
             with self.closing.keys(addresses):
-                for key, done in waiting:
-                    if await done:
+                for key, buried in waiting:
+                    frames = [(far, await done) for far, done in buried]
+                    if self._held(key, addresses[key], frames):
                         there.add(key)
         finally:
             # Again: a read that began before the far tiers were done may have brought a value back.
             for key in addresses:
                 self.forget(key)
         return len(there)
+
+    def _held(self, key: str, address: str, frames: Sequence[tuple[Far, bytes | None]]) -> bool:
+        """Whether one of *frames* was a fresh entry of *key*, and no tombstone of another tier covered it."""
+        heads = []
+        for far, frame in frames:
+            if frame:
+                try:
+                    heads.append(self.default.head(far, address.encode(), frame))
+                except Undecodable:
+                    far.guard.counts.corrupt += 1
+        buried = max((head.created_at for head in heads if head.flags & TOMBSTONE), default=0)
+        now, killed = self.clock.micros(), self.invalidation.markers.killed
+        return any(
+            not head.flags & TOMBSTONE
+            and head.created_at > buried
+            and now < head.fresh_until
+            and not killed(key, head.tags, head.created_at)
+            for head in heads
+        )
 
     def standing(self, key: str, route: Route) -> Entry | None:
         """Return the near entry of *key* on *route* where it is fresh. Not a read."""

@@ -11,7 +11,8 @@ from typing import Any, Final, Literal, NamedTuple
 from tiercache.clock import Clock
 from tiercache.contracts import Record
 from tiercache.engine.batching.reads import MOST_KEYS
-from tiercache.engine.guard import NUMBERS, Guard, answers
+from tiercache.engine.codec import tombstone
+from tiercache.engine.guard import FRAMES, NUMBERS, Guard, answers
 from tiercache.engine.recovery import Recovery
 
 log = logging.getLogger("tiercache.engine")
@@ -27,14 +28,14 @@ class _Act(NamedTuple):
     passing: tuple[type[Exception], ...]
 
 
-_Kind = Literal["write", "delete", "call", "wipe"]
+_Kind = Literal["write", "delete", "bury", "call", "wipe"]
 
 
 class _Op(NamedTuple):
     kind: _Kind
     address: str | None
     argument: Any
-    """The record of a write, the stamp of a delete, the act of a call."""
+    """The record of a write or of a burial, the stamp of a delete, the act of a call."""
     done: asyncio.Future[Any]
 
 
@@ -64,6 +65,15 @@ class Writes:
     def delete(self, address: str) -> asyncio.Future[bool | None]:
         """Drop *address*; the future brings whether it was there, None where the tier failed."""
         return self._submit("delete", address, self._clock.stamp())
+
+    def bury(self, address: str, seconds: float) -> asyncio.Future[bytes | None]:
+        """Drop *address*, and keep out for *seconds* what is older than this. The future brings the frame
+        that stood there, empty for none, None where the tier failed.
+        """
+        stamp = self._clock.stamp()
+        expires_at = self._clock.micros() + int(seconds * 1_000_000)
+        frame = tombstone(address.encode(), stamp, expires_at)
+        return self._submit("bury", address, Record(address, frame, expires_at, stamp))
 
     def call(self, act: Callable[[], Awaitable[Any]], about: str | None = None) -> asyncio.Future[Any]:
         """Do *act* in its turn; the future brings what it returns, None where the tier failed.
@@ -158,6 +168,8 @@ class Writes:
             results = None
         elif kind == "write":
             results = await self._write([op.argument for op in batch])
+        elif kind == "bury":
+            results = await self._bury([op.argument for op in batch])
         else:
             results = await self._delete([op.address for op in batch])
         if self._batch is not batch:
@@ -200,6 +212,24 @@ class Writes:
                 self._recovery.deleted(address)
         return dropped
 
+    async def _bury(self, records: list[Record]) -> Sequence[Any] | None:
+        guard = self._guard
+        addresses = [record.key for record in records]
+        stood = await guard.call(answers, guard.tier.read, addresses, FRAMES, given_up=self._give_up)
+        if stood is None or asyncio.current_task() is not self._task:
+            return None
+        stamps = await guard.call(answers, guard.tier.write, records, NUMBERS, given_up=self._give_up)
+        if stamps is None or asyncio.current_task() is not self._task:
+            return None
+        # What the tier has no room to remember is dropped all the same.
+        refused = [record.key for record, stamp in zip(records, stamps, strict=True) if not stamp]
+        if refused and await self._delete(refused) is None:
+            return None
+        guard.counts.deletes += sum(1 for frame in stood if frame is not None) if not refused else 0
+        for address in addresses:
+            self._recovery.deleted(address)
+        return [frame or b"" for frame in stood]
+
     async def _wipe(self) -> Sequence[Any] | None:
         self._recovery.miss_wipe()
         await self._recovery.replay()
@@ -227,6 +257,8 @@ class Writes:
         elif op.kind == "delete":
             assert op.address is not None
             self._recovery.miss_delete(op.address, op.argument)
+        elif op.kind == "bury":
+            self._recovery.miss_delete(op.argument.key, op.argument.stamp)
         elif op.kind == "wipe":
             self._recovery.miss_wipe()
         if not op.done.done():
