@@ -37,7 +37,16 @@ class Invalidations(RuleBasedStateMachine):
         self.cache: Cache
 
     def run(self, awaitable: Any) -> Any:
-        return self.runner.run(awaitable)
+        """Return what *awaitable* brings, once the far tiers are quiet again: nobody waits for a load's write."""
+
+        async def whole() -> Any:
+            try:
+                return await awaitable
+            finally:
+                for tier in self.cache._house.fars.values():
+                    await tier.idle()
+
+        return self.runner.run(whole())
 
     @initialize()
     def open(self) -> None:
