@@ -534,3 +534,44 @@ def test_closing_waits_for_loads_in_the_background():
         assert list(tier(cache, "shelf").rows) == ["tiercache:k"]
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("far_only", [False, True])
+def test_a_far_tier_that_is_slow_is_waited_for_no_longer_than_a_loader_that_is(far_only):
+    async def scenario(cache, clock):
+        await cache.set("k", "old")
+        await later(clock, 101)
+        if far_only:
+            # The nearer far tier has the stale copy; the farther one holds the answer up.
+            cache._house.nears["memory"].remove("k")
+        held = tier(cache, "cellar" if far_only else "shelf")
+        held.gate.clear()
+        source = Source()
+        reading = asyncio.create_task(cache.get_or_set("k", source))
+        if far_only:
+            await asyncio.sleep(0.05)
+            source.gate.clear()
+            held.gate.set()
+        assert await asyncio.wait_for(reading, 10) == "old"
+        held.gate.set()
+        source.gate.set()
+        await settle()
+        assert await cache.get_or_set("k", source) == 1
+
+    run(scenario, stale="1h", soft_timeout="10ms")
+
+
+def test_no_caller_waits_beyond_the_hard_timeout_while_a_far_tier_is_slow():
+    async def scenario(cache, clock):
+        tier(cache, "shelf").gate.clear()
+        source = Source()
+        for _ in range(2):
+            with pytest.raises(LoadTimeout):
+                await asyncio.wait_for(cache.get_or_set("k", source), 10)
+        assert source.calls == 0
+        tier(cache, "shelf").gate.set()
+        await settle()
+        assert source.calls == 1
+        assert cache.peek("k") == 1
+
+    run(scenario, hard_timeout="10ms")

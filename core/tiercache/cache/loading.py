@@ -11,7 +11,8 @@ from typing import Any
 from tiercache.cache.reading import Reading
 from tiercache.contracts import Life
 from tiercache.engine import authority
-from tiercache.engine.loads import Bulk, Load
+from tiercache.engine.bulk import Bulk
+from tiercache.engine.loads import Load
 from tiercache.engine.pipeline import Route
 from tiercache.entry import MISSING
 from tiercache.errors import LoadCycle, Unserializable

@@ -58,7 +58,7 @@ class Load:
 
     __slots__ = (
         "_abandoned", "_background", "_context", "_ended", "_error", "_late", "_loader", "_refreshes",
-        "_stale", "_standin", "_task", "_waiters", "detached", "key", "killed", "landed", "life",
+        "_soft_at", "_stale", "_standin", "_task", "_waiters", "detached", "key", "killed", "landed", "life",
         "loading", "route",
     )  # fmt: skip
 
@@ -80,6 +80,7 @@ class Load:
         self._background = refreshes is not None
         self._stale: Found | Missing = MISSING
         self._standin: Any | Missing = MISSING
+        self._soft_at: float | None = None
         self._late: list[asyncio.TimerHandle] = []
         self._task: asyncio.Task[None] | None = None
         self._waiters: set[asyncio.Future[Any]] = set()
@@ -92,6 +93,7 @@ class Load:
         """Load; before that, where *look*, see whether the far tiers have it."""
         self.route.flights.loads[self.key] = self
         self._stale = self.route.keeping.stale_copy(self.key)
+        self._limit()
         if look and self.route.fars:
             self.route.probe(self.key).loads.append(self)
         else:
@@ -124,7 +126,7 @@ class Load:
             waiter.set_result(self._standin)
         else:
             self._waiters.add(waiter)
-            if self._background and self.loading and self.route.rules.hard_timeout is not None:
+            if self._background and self.route.rules.hard_timeout is not None:
                 # Late-comers have the same patience as those whose time is over.
                 self._late.append(loop.call_later(self.route.rules.hard_timeout, self._give_up))
         return waiter
@@ -153,12 +155,20 @@ class Load:
         if self._abandoned:
             return
         loop = asyncio.get_running_loop()
+        if self._soft_at is not None and loop.time() >= self._soft_at:
+            # Time was over before the far tiers brought what stands in now.
+            self._stand_in()
         self._task = loop.create_task(self._run(), context=self._context, name="tiercache-load")
         self.route.flights.running.add(self._task)
         self._task.add_done_callback(self.route.flights.running.discard)
+
+    def _limit(self) -> None:
+        """Limit how long callers wait. A far tier that is slow counts as much as a loader that is."""
         rules = self.route.rules
-        if rules.soft_timeout is not None and self._stale is not MISSING:
-            self._late.append(loop.call_later(rules.soft_timeout, self._stand_in))
+        loop = asyncio.get_running_loop()
+        if rules.soft_timeout is not None:
+            self._soft_at = loop.time() + rules.soft_timeout
+            self._late.append(loop.call_at(self._soft_at, self._stand_in))
         if rules.hard_timeout is not None:
             self._late.append(loop.call_later(rules.hard_timeout, self._give_up))
 
@@ -289,36 +299,6 @@ class Load:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_exception(error)
-
-
-class Bulk:
-    """One call of a loader of many keys, shared by the loads of each.
-
-    It ends early only when every load that waits for it was cancelled.
-    """
-
-    __slots__ = ("_keys", "_loader", "_task", "_waiting")
-
-    def __init__(self, loader: Callable[[list[str]], Any], keys: list[str]) -> None:
-        self._loader = loader
-        self._keys = keys
-        self._task: asyncio.Task[Any] | None = None
-        self._waiting = 0
-
-    async def one(self, key: str) -> Any:
-        """Return what the loader brought for *key*; MISSING where it brought nothing."""
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="tiercache-bulk-load")
-        self._waiting += 1
-        try:
-            return (await asyncio.shield(self._task)).get(key, MISSING)
-        finally:
-            self._waiting -= 1
-            if not self._waiting and not self._task.done():
-                self._task.cancel()
-
-    async def _run(self) -> Any:
-        return await load("", lambda: self._loader(self._keys))
 
 
 async def load(key: str, loader: Callable[[], Any]) -> Any:

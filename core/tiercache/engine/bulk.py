@@ -1,0 +1,40 @@
+"""Loads of many keys by one call of a loader."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from tiercache.engine.loads import load
+from tiercache.entry import MISSING
+
+
+class Bulk:
+    """One call of a loader of many keys, shared by the loads of each.
+
+    It ends early only when every load that waits for it was cancelled.
+    """
+
+    __slots__ = ("_keys", "_loader", "_task", "_waiting")
+
+    def __init__(self, loader: Callable[[list[str]], Any], keys: list[str]) -> None:
+        self._loader = loader
+        self._keys = keys
+        self._task: asyncio.Task[Any] | None = None
+        self._waiting = 0
+
+    async def one(self, key: str) -> Any:
+        """Return what the loader brought for *key*; MISSING where it brought nothing."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="tiercache-bulk-load")
+        self._waiting += 1
+        try:
+            return (await asyncio.shield(self._task)).get(key, MISSING)
+        finally:
+            self._waiting -= 1
+            if not self._waiting and not self._task.done():
+                self._task.cancel()
+
+    async def _run(self) -> Any:
+        return await load("", lambda: self._loader(self._keys))
