@@ -1,4 +1,4 @@
-"""Breaks the package on purpose: a copy without the line that a promise hangs on, and the test that must notice.
+"""Breaks a copy of the package on purpose: without the line that a promise hangs on, its test must fail.
 
     .venv/bin/python tests/promises/mutants.py [WORD …]
 

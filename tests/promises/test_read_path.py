@@ -44,7 +44,7 @@ def test_a_copy_between_far_tiers_keeps_the_life_of_the_entry():
 
 
 def test_a_near_tier_of_shorter_life_shortens_its_own_copy_alone():
-    """jetcache's `useExpireOfSubCache` is the option people need because its tiers do not agree by themselves."""
+    """jetcache has `useExpireOfSubCache`, because its tiers do not agree by themselves."""
 
     async def scenario(here):
         await here.cache.set("k", "v", ttl=100)
@@ -145,7 +145,7 @@ def test_a_value_that_is_being_dropped_is_not_brought_back_by_a_reader_in_betwee
 
 
 def test_a_stale_near_copy_does_not_hide_that_another_process_has_refreshed():
-    """FusionCache has `SkipDistributedCacheReadWhenStale` because looking into L2 then is what people need."""
+    """FusionCache looks into L2 then, too, and made `SkipDistributedCacheReadWhenStale` an option."""
 
     async def scenario(here):
         source = Source("mine")

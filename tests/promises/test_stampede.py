@@ -185,7 +185,7 @@ def test_no_second_loader_runs_beside_the_first_however_callers_come_and_go():
 
 
 def test_no_error_of_a_load_is_left_behind_unseen():
-    """bentocache tests "should not generate an unhandled promise rejection"; asyncio calls it never retrieved."""
+    """bentocache tests "should not generate an unhandled promise rejection", which asyncio has, too."""
 
     async def scenario(here):
         lost = []
@@ -211,7 +211,7 @@ def test_no_error_of_a_load_is_left_behind_unseen():
 
 
 def test_a_load_runs_in_a_copy_of_its_first_callers_context():
-    """HybridCache runs a load apart from its callers; what it sets in its context must not leak into theirs."""
+    """HybridCache runs a load apart from its callers; what it sets must not leak into them."""
     request = contextvars.ContextVar("request", default="none")
 
     async def scenario(here):
@@ -245,7 +245,7 @@ def test_a_load_runs_in_a_copy_of_its_first_callers_context():
 
 
 def test_a_load_that_asks_for_its_own_key_is_an_error_and_no_deadlock():
-    """Where a lock is taken for each key, as in dogpile, a factory that asks for its own key waits for itself."""
+    """With a lock for each key, as in dogpile, a factory that asks for its own key waits for itself."""
 
     async def scenario(here):
         async def loader():
