@@ -1,22 +1,106 @@
-"""`scripts/bench`: a table of suites, each a module with a `main(arguments)`."""
+"""`scripts/bench`: every row of the table, or those named."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import json
+import subprocess
 import sys
+from pathlib import Path
+from time import perf_counter
 
-SUITES = {
-    "policies": ("bench.policies", "hit ratios of the eviction policies, and what they cost"),
+from bench.machine import described
+from bench.report import line, page
+from bench.row import Result, Scale, pin
+
+ROWS = {
+    "near_get": "await get, near hit",
+    "near_peek": "peek and sync.get, near hit",
+    "decorated": "decorated functions, hit",
+    "near_zipf": "get, and set on a miss, under zipf",
+    "near_get_or_set": "get_or_set under zipf",
+    "insert": "insertion with eviction",
+    "stampede": "1,000 tasks on a cold key",
+    "redis_hit": "Redis hit, 1, 64 and 256 tasks",
+    "two_tiers": "near miss, Redis, decode, near",
+    "sqlite": "SQLite hits and writes",
+    "memory": "bytes of a near entry",
+    "stalls": "longest stall of the loop",
+    "hit_ratios": "hit ratios by the optimum's",
+    "growth": "what grows with the number of entries",
+    "imports": "import tiercache",
 }
+"""Modules of `bench.rows`, in the order of the table."""
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def main(arguments: list[str]) -> int:
-    name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
-    if name in SUITES:
-        return importlib.import_module(SUITES[name][0]).main(rest)
-    for suite, (_, meaning) in SUITES.items():
-        print(f"scripts/bench {suite:12} {meaning}; --help tells its options")
-    return 0 if name in {"-h", "--help"} else 2
+    if arguments[:1] == ["policies"]:
+        # Trace by trace; the row `hit_ratios` is its mean.
+        return importlib.import_module("bench.policies").main(arguments[1:])
+    known = "\n".join(f"  {name:16} {meaning}" for name, meaning in ROWS.items())
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description="Measures tiercache and its peers. Without a name: everything, in about ten minutes, and "
+        "docs/benchmarks.md is written. Peers take part where they are installed (the extra `bench`).",
+        epilog=f"rows:\n{known}\n  policies         hit ratios trace by trace, with options of its own",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="ROW", help="`all`, or rows, which are then only printed")
+    parser.add_argument("--short", action="store_true", help="whether it works, not how fast")
+    parser.add_argument("--no-pin", action="store_true", help="let the system choose processors")
+    parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.names if name not in {*ROWS, "all"}]
+    if unknown:
+        parser.error(f"no row {unknown[0]!r}; there are: all, {', '.join(ROWS)}")
+    if options.json:
+        return _one(options.names[0], Scale(short=options.short), pinned=not options.no_pin)
+    whole = options.names in ([], ["all"])
+    began = perf_counter()
+    results: list[Result] = []
+    broken: list[str] = []
+    for name in ROWS if whole else options.names:
+        # In a process of its own: what one row leaves behind is not the next one's.
+        command = [sys.executable, "-m", "bench", name, "--json"]
+        command += ["--short"] * options.short + ["--no-pin"] * options.no_pin
+        started = perf_counter()
+        run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if run.returncode:
+            broken.append(name)
+            print(f"{name}: broken\n", flush=True)
+            continue
+        measured = [Result(**row) for row in json.loads(run.stdout.splitlines()[-1])]
+        for result in measured:
+            print(line(result), flush=True)
+        print(f"    ({name}, {perf_counter() - started:.0f} s)\n", flush=True)
+        results += measured
+    missed = [result.title for result in results if result.reached is False]
+    print(f"{len(results) - len(missed)} of {len(results)} rows reached or without a goal; missed:")
+    for title in missed:
+        print(f"    {title}")
+    print(f"{perf_counter() - began:.0f} s")
+    if whole and not options.short and not broken:
+        pinned = "processors chosen by the system" if options.no_pin else _pinned()
+        about = [*described(), f"{pinned}; {(perf_counter() - began) / 60:.0f} minutes"]
+        (DOCS / "benchmarks.md").write_text(page(results, about, DOCS / "benchmarks"))
+    return 1 if broken else 0
+
+
+def _pinned() -> str:
+    return "every row with the servers it asks pinned to one processor, where the system can"
+
+
+def _one(name: str, scale: Scale, *, pinned: bool) -> int:
+    """Measure one row in this process, and print it as JSON."""
+    import asyncio
+
+    if pinned:
+        pin()
+    results = asyncio.run(importlib.import_module(f"bench.rows.{name}").run(scale))
+    print(json.dumps([result.as_dict() for result in results]))
+    return 0
 
 
 if __name__ == "__main__":

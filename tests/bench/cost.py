@@ -5,15 +5,20 @@ Only ratios within one run mean anything: machines differ, and a shared one diff
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import importlib
+import os
 import subprocess
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from statistics import median
 from threading import Lock
 from time import process_time, thread_time
+from typing import Any
 
 from tiercache import Entry, PolicyConfig, Terms
 from tiercache_plugins.tiers.memory.tier import MemoryTier
@@ -100,11 +105,18 @@ def insertion(configs: dict[str, PolicyConfig], capacity: int, rounds: int = 9) 
         print(f"{name:16}{median(measured):9.0f}{ratio:8.2f}")
 
 
-_FILL = """
-import sys
-from bench.cost import fill
-print(fill(sys.argv[1], int(sys.argv[2])))
-"""
+CONTENTS = sys.getsizeof("user:0000000") + sys.getsizeof(1.0)
+"""Bytes of a key and a value as `fill` makes them."""
+
+HOLDERS = {
+    "cachebox": "cachebox VTTL",
+    "cachetools": "cachetools TTL",
+    "cashews": "cashews",
+    "aiocache": "aiocache",
+    "moka_py": "moka-py",
+    "theine": "theine",
+}
+"""Peers that `fill` knows, by package."""
 
 
 def resident() -> int:
@@ -126,6 +138,9 @@ def fill(policy: str, size: int) -> float:
     if policy == "dict":
         held = dict(zip(keys, values, strict=True))
         return (resident() - before) / len(held)
+    if policy in HOLDERS.values():
+        count = asyncio.run(_fill_peer(policy, keys, values))
+        return (resident() - before) / count
     tier = MemoryTier(SHIPPED[policy], size)
     for at, (key, value) in enumerate(zip(keys, values, strict=True)):
         if at % 100 == 0:
@@ -139,6 +154,42 @@ def fill(policy: str, size: int) -> float:
     return (resident() - before) / tier.stats()["entries"]
 
 
+async def _fill_peer(name: str, keys: list[str], values: list[float]) -> int:
+    """Fill a peer with everything, each with a TTL; return how many there are."""
+    size = len(keys)
+    pairs = zip(keys, values, strict=True)
+    holder: Any
+    if name == "cachebox VTTL":
+        holder = importlib.import_module("cachebox").VTTLCache(size)
+        for key, value in pairs:
+            holder.insert(key, value, LIVES)
+    elif name == "cachetools TTL":
+        holder = importlib.import_module("cachetools").TTLCache(size, LIVES)
+        holder.update(pairs)
+    elif name == "moka-py":
+        holder = importlib.import_module("moka_py").Moka(size, ttl=LIVES)
+        for key, value in pairs:
+            holder.set(key, value)
+    elif name == "theine":
+        holder = importlib.import_module("theine").Cache(size)
+        for key, value in pairs:
+            holder.set(key, value, timedelta(seconds=LIVES))
+    elif name == "cashews":
+        holder = importlib.import_module("cashews.backends.memory").Memory(size=size, check_interval=0)
+        for key, value in pairs:
+            await holder.set(key, value, LIVES)
+    else:
+        holder = importlib.import_module("aiocache").SimpleMemoryCache()
+        for key, value in pairs:
+            await holder.set(key, value, ttl=LIVES)
+    _HELD.append(holder)
+    return size
+
+
+_HELD: list[Any] = []
+"""What was filled, kept until it is weighed."""
+
+
 def memory(configs: dict[str, PolicyConfig], size: int) -> None:
     """Print the memory an entry takes beside key and value, each policy in a process of its own."""
     if not sys.platform.startswith("linux"):
@@ -147,15 +198,22 @@ def memory(configs: dict[str, PolicyConfig], size: int) -> None:
     print(
         f"\nbytes an entry beside key and value, {size:,} entries, and times a bare dict's with key and value"
     )
-    contents = sys.getsizeof("user:0000000") + sys.getsizeof(1.0)
     base = 0.0
     for name in ["dict", *configs]:
-        run = subprocess.run(
-            [sys.executable, "-c", _FILL, name, str(size)], check=True, capture_output=True, text=True
-        )
-        each = float(run.stdout)
-        base = base or each + contents
-        print(f"{name:16}{each:9.0f}{(each + contents) / base:8.2f}")
+        each = filled(name, size)
+        base = base or each + CONTENTS
+        print(f"{name:16}{each:9.0f}{(each + CONTENTS) / base:8.2f}")
+
+
+def filled(name: str, size: int) -> float:
+    """Return what `fill` says, asked in a process of its own."""
+    program = f"from bench.cost import fill; print(fill({name!r}, {size}))"
+    found = os.pathsep.join(path for path in sys.path if path)
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": found},
+    )  # fmt: skip
+    return float(run.stdout)
 
 
 def _longest(step: Callable[[], object], times: int) -> float:
@@ -178,15 +236,16 @@ def stalls(configs: dict[str, PolicyConfig], size: int) -> None:
         gc.collect()
         gc.disable()
         try:
-            runs = [_stalls(configs[name], size) for _ in range(2)]
+            runs = [stalled(configs[name], size) for _ in range(2)]
         finally:
             gc.enable()
-        print(f"{name:16} gc off" + "".join(f"{min(pair):8.2f}" for pair in zip(*runs, strict=True)))
-    figures = _stalls(configs["hybrid"], size)
+        print(f"{name:16} gc off" + "".join(f"{min(run[step] for run in runs):8.2f}" for step in runs[0]))
+    figures = stalled(configs["hybrid"], size).values()
     print(f"{'hybrid':16} gc on " + "".join(f"{figure:8.2f}" for figure in figures))
 
 
-def _stalls(config: PolicyConfig, size: int) -> list[float]:
+def stalled(config: PolicyConfig, size: int) -> dict[str, float]:
+    """Return the longest call of each step, in ms of processor time."""
     tier = MemoryTier(config, size)
     terms = Terms("bench")
     keys = iter([f"user:{at}" for at in range(3 * size)])
@@ -203,7 +262,6 @@ def _stalls(config: PolicyConfig, size: int) -> list[float]:
             worst = max(worst, thread_time() - began)
         return worst * 1000
 
-    figures = [_longest(store, size), _longest(store, size), drain(LIVES + 1)]
+    figures = {"fill": _longest(store, size), "evict": _longest(store, size), "sweep": drain(LIVES + 1)}
     _longest(store, size)
-    figures += [_longest(tier.clear, 1), drain(0.0)]
-    return figures
+    return {**figures, "clear": _longest(tier.clear, 1), "take apart": drain(0.0)}

@@ -1,0 +1,72 @@
+"""Every row of the benchmark works; how fast anything is, no test says."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import ROWS
+from bench.plots import bars
+from bench.report import line, page
+from bench.row import Result, Scale
+
+
+def measured(name: str, scale: Scale) -> list[Result]:
+    return asyncio.run(importlib.import_module(f"bench.rows.{name}").run(scale))
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_our_side_of_every_row_is_measured(name: str) -> None:
+    for result in measured(name, Scale(short=True, peers=False)):
+        assert result.figures[result.ours] > 0
+        assert result.ratios.get(result.ours, 1.0) > 0
+        assert result.terms
+        assert result.title in line(result)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ROWS)
+def test_the_peers_that_are_installed_take_part_in_every_row(name: str) -> None:
+    for result in measured(name, Scale(short=True)):
+        assert result.figures[result.ours] > 0
+        for name in result.ahead_of:
+            assert result.figures[name] > 0
+
+
+def result(**more) -> Result:
+    figures = {"base": 1.0, "ours": 2.0, "peer": 3.0}
+    return Result(title="a & b", base="base", ours="ours", unit="ns", figures=figures, ratios=figures,
+                  terms="terms", **more)  # fmt: skip
+
+
+def test_a_goal_is_reached_up_to_its_bound_and_ahead_of_its_peers() -> None:
+    assert result().reached is None
+    assert result(most=2.0).reached is True
+    assert result(most=1.9).reached is False
+    assert result(most=2.0, wrong=["loads"]).reached is False
+    assert result(ahead_of=["peer"]).reached is True
+    assert result(ahead_of=["base"]).reached is False
+    assert result(ahead_of=["not installed"]).reached is True
+    assert result(least=2.0).reached is True
+    assert result(least=2.1).reached is False
+    assert result(least=2.0, ahead_of=["peer"]).reached is False
+
+
+def test_a_row_without_its_base_has_no_verdict() -> None:
+    absent = Result(title="t", base="base", ours="ours", unit="ns", figures={"ours": 1.0}, ratios={},
+                    terms="", most=2.0)  # fmt: skip
+    assert absent.reached is None
+    assert "no goal" in line(absent)
+
+
+def test_the_page_says_what_was_missed_and_its_plots_are_well_formed(tmp_path: Path) -> None:
+    text = page([result(most=1.0), result(least=1.0)], ["a machine"], tmp_path / "plots")
+    assert "a machine" in text
+    assert text.count("**no**") == 1
+    assert len(list((tmp_path / "plots").glob("*.svg"))) == 2
+    ET.fromstring(bars(result(most=1.0)))
