@@ -165,4 +165,178 @@ STAMPEDE = (
     ),
 )
 
-MUTANTS: tuple[Mutant, ...] = READ_PATH + STAMPEDE
+STALE = (
+    without(
+        "stale::serving_a_stale_copy_again_and_again_never_lengthens_its_life",
+        ENGINE + "keeping.py",
+        "self._put(key, stale.value, stale.created_at, pause, remaining - pause, 0.0, stale.tags)",
+        "self._put(key, stale.value, stale.created_at, REARM, 10.0, 0.0, stale.tags)",
+    ),
+    without(
+        "stale::a_stale_copy_that_stands_in_is_neither_stored_far_nor_seen_by_others",
+        ENGINE + "loads.py",
+        "        self.route.keeping.rearm(self.key, stale)\n",
+        "        self.route.loaded(self, stale.value, self.route.clock.stamp())\n",
+    ),
+    without(
+        "stale::what_was_removed_is_not_served_as_a_stale_copy_either",
+        ENGINE + "pipeline.py",
+        "                    and self.clock.micros() < head.stale_until\n"
+        "                    and not self.markers.killed(probe.key, head.tags, head.created_at)\n",
+        "                    and self.clock.micros() < head.stale_until\n",
+        (
+            ENGINE + "loads.py",
+            "or self.detached or not self.route.lives(self.key, stale)",
+            "or self.detached",
+        ),
+    ),
+    without(
+        "stale::what_is_removed_while_its_loader_fails_is_not_served_after_all",
+        ENGINE + "loads.py",
+        "or self.detached or not self.route.lives(self.key, stale)",
+        "or not self.route.lives(self.key, stale)",
+    ),
+    without(
+        "stale::the_tags_of_a_stale_copy_are_those_of_the_entry",
+        ENGINE + "keeping.py",
+        "remaining - pause, 0.0, stale.tags)",
+        "remaining - pause, 0.0, ())",
+    ),
+    without(
+        "stale::invalidating_is_hard_and_expiring_is_soft",
+        ENGINE + "authority.py",
+        "        route.keeping.lapse(entry)\n",
+        "        route.near.remove(key)\n",
+        (
+            ENGINE + "authority.py",
+            "        if far.swap is None:\n            expired = bool(",
+            "        if True:\n            expired = bool(",
+        ),
+    ),
+    without(
+        "stale::expiring_keeps_the_stale_copy_in_far_tiers_too",
+        ENGINE + "authority.py",
+        "        if far.swap is None:\n            expired = bool(",
+        "        if True:\n            expired = bool(",
+    ),
+    without(
+        "stale::a_failing_source_is_left_alone_for_a_while",
+        ENGINE + "loads.py",
+        "        self.route.keeping.rearm(self.key, stale)\n",
+        "",
+    ),
+    without(
+        "stale::a_fallback_for_a_first_load_that_fails_is_served_and_never_stored",
+        CORE + "cache/loading.py",
+        "            if fallback is MISSING:\n                raise\n            return fallback\n",
+        "            if fallback is MISSING:\n                raise\n"
+        "            await self.set(key, fallback)\n            return fallback\n",
+    ),
+)
+
+TIMEOUTS = (
+    without(
+        "timeouts::a_soft_timeout_cuts_nobody_off_who_has_nothing_else",
+        ENGINE + "loads.py",
+        "self._late.append(loop.call_at(self._soft_at, self._stand_in))",
+        "self._late.append(loop.call_at(self._soft_at, self._give_up))",
+    ),
+    without(
+        "timeouts::a_far_tier_that_hangs_is_not_waited_for_beyond_the_soft_timeout",
+        ENGINE + "loads.py",
+        "        self._limit()\n        if look and self.route.fars:\n",
+        "        if look and self.route.fars:\n",
+    ),
+    without(
+        "timeouts::what_a_late_load_brings_is_as_old_as_its_beginning",
+        ENGINE + "loads.py",
+        "self.route.loaded(self, value, began)",
+        "self.route.loaded(self, value, self.route.clock.stamp())",
+    ),
+    without(
+        "timeouts::while_a_load_goes_on_in_the_background_nobody_starts_another",
+        ENGINE + "loads.py",
+        "        self._background = True\n        self._stand_in()\n",
+        "        self._background = True\n        self._leave()\n        self._stand_in()\n",
+    ),
+    without(
+        "timeouts::callers_who_leave_a_background_load_neither_end_it_nor_lock_the_key",
+        ENGINE + "loads.py",
+        "elif not self._waiters and not self._background:",
+        "elif not self._waiters:",
+    ),
+    without(
+        "timeouts::closing_waits_for_a_load_in_the_background",
+        ENGINE + "house.py",
+        "_, late = await asyncio.wait(running, timeout=CLOSE_WITHIN)",
+        "_, late = await asyncio.wait(running, timeout=0)",
+    ),
+    without(
+        "timeouts::closing_leaves_no_load_behind_that_was_still_looking_into_a_far_tier",
+        ENGINE + "house.py",
+        "                await self._looked()\n",
+        "                pass\n",
+    ),
+    without(
+        "timeouts::an_error_in_the_background_is_counted_and_no_callers_problem",
+        ENGINE + "loads.py",
+        "            self._fail(error)\n            return\n",
+        "            self._fail(error)\n            raise\n",
+    ),
+)
+
+REFRESH_AHEAD = (
+    without(
+        "refresh_ahead::of_many_processes_one_refreshes_and_the_others_take_its_result",
+        CORE + "cache/loading.py",
+        "Load(way, key, loader, life, refreshes=entry.created_at).start()",
+        "Load(way, key, loader, life, refreshes=entry.created_at).start(look=False)",
+    ),
+    without(
+        "refresh_ahead::of_a_crowd_of_readers_one_starts_the_refresh_and_none_waits",
+        CORE + "cache/loading.py",
+        " or key in way.flights.loads:",
+        ":",
+    ),
+    without(
+        "refresh_ahead::a_refresh_is_dropped_where_the_key_changed_meanwhile",
+        ENGINE + "flights.py",
+        "load.detached = True",
+        "pass",
+    ),
+    without(
+        "refresh_ahead::a_refresh_that_outlives_the_entry_is_joined_and_ends_in_the_new_value",
+        CORE + "cache/loading.py",
+        "since = way.markers.newest\n        load = way.flights.loads.get(key)",
+        "since = way.markers.newest\n        load = None",
+    ),
+    without(
+        "refresh_ahead::a_refresh_that_fails_leaves_what_is_fresh_and_rests",
+        ENGINE + "loads.py",
+        "not self.detached and self.route.keeping.postpone(self.key)",
+        "not self.detached",
+    ),
+)
+
+JITTER = (
+    without(
+        "jitter::jitter_shortens_a_life_once_and_all_tiers_agree",
+        ENGINE + "pipeline.py",
+        "fresh_until = self.until(life.ttl)\n",
+        "fresh_until = self.until(self._jittered(life).ttl)\n",
+    ),
+    without(
+        "jitter::jitter_shortens_a_life_once_and_all_tiers_agree",
+        ENGINE + "pipeline.py",
+        "life.ttl * (1 - self._chance()",
+        "life.ttl * (1 + self._chance()",
+    ),
+    without(
+        "jitter::a_stale_copy_that_stands_in_rests_for_a_fixed_time",
+        ENGINE + "keeping.py",
+        "pause = min(REARM, remaining)",
+        "pause = min(REARM, remaining) * (1 - __import__('random').random() * self._rules.jitter)",
+    ),
+)
+
+MUTANTS: tuple[Mutant, ...] = READ_PATH + STAMPEDE + STALE + TIMEOUTS + REFRESH_AHEAD + JITTER
