@@ -339,4 +339,89 @@ JITTER = (
     ),
 )
 
-MUTANTS: tuple[Mutant, ...] = READ_PATH + STAMPEDE + STALE + TIMEOUTS + REFRESH_AHEAD + JITTER
+TAGS = (
+    without(
+        "tags::an_entry_is_as_old_as_the_beginning_of_its_load",
+        ENGINE + "loads.py",
+        "self.route.loaded(self, value, began)",
+        "self.route.loaded(self, value, self.route.clock.stamp())",
+    ),
+    without(
+        "tags::who_asks_after_an_invalidation_is_not_given_what_began_before_it",
+        ENGINE + "invalidation.py",
+        "            if load.loading and covered:\n                route.flights.detach(key)\n",
+        "            if load.loading and covered:\n                pass\n",
+        (
+            CORE + "cache/loading.py",
+            "if load.outdated(since):\n            return await",
+            "if False:\n            return await",
+        ),
+    ),
+    without(
+        "tags::an_invalidation_outlasts_the_process_that_asked_for_it",
+        ENGINE + "ledger.py",
+        "risen = self._markers.mark(found)",
+        "risen: dict[str, int] = {}",
+    ),
+    without(
+        "tags::a_shared_tier_that_was_flushed_revives_nothing_on_the_disk_below",
+        ENGINE + "invalidation.py",
+        "return [done for far in self._fars if (",
+        "return [done for far in self._fars[:1] if (",
+        (ENGINE + "ledger.py", "self._markers.all().items() if", "{}.items() if"),
+    ),
+    without(
+        "tags::a_marker_that_is_told_on_keeps_its_stamp",
+        ENGINE + "ledger.py",
+        "lacking := {name: at for name, at",
+        "lacking := {name: self._clock.stamp() for name, at",
+    ),
+    without(
+        "tags::of_two_clears_the_later_one_counts_whichever_is_heard_of_first",
+        ENGINE + "markers.py",
+        "            if stamp <= self.whole:\n                continue\n",
+        "",
+        (ENGINE + "markers.py", "self.whole = max(self.whole, stamp)", "self.whole = stamp"),
+    ),
+    without(
+        "tags::of_equal_stamps_the_invalidation_wins",
+        ENGINE + "markers.py",
+        "if (stamp := self._tags.get(tag, 0)) >= created_at:",
+        "if (stamp := self._tags.get(tag, 0)) > created_at:",
+    ),
+    without(
+        "tags::an_entry_dated_ahead_is_invalidated_by_whoever_has_seen_it",
+        ENGINE + "pipeline.py",
+        "                    self.clock.observe(head.stamp)\n",
+        "",
+    ),
+    without(
+        "tags::a_tag_costs_one_marker_however_many_keys_carry_it",
+        ENGINE + "invalidation.py",
+        "        await self._told(durable)\n        if prefix",
+        "        await self._told(durable)\n"
+        "        await self._delete({key: self._prefix + key for near in self._nears for key in near.keys()})\n"
+        "        await self._found('*')\n        if prefix",
+    ),
+    without(
+        "tags::markers_are_bounded_and_what_they_invalidated_stays_dead",
+        ENGINE + "markers.py",
+        "self._bury(stamps[min(surplus, len(stamps) - 1)])",
+        "last = stamps[min(surplus, len(stamps) - 1)]\n"
+        "        self._tags = {tag: at for tag, at in self._tags.items() if at > last}",
+    ),
+    without(
+        "tags::markers_are_bounded_and_what_they_invalidated_stays_dead",
+        ENGINE + "markers.py",
+        "if len(self) > self._most:",
+        "if len(self) > 10_000:",
+    ),
+    without(
+        "tags::a_tier_that_was_away_is_told_of_the_invalidation_once_it_is_back",
+        ENGINE + "ledger.py",
+        "self._timer = done.get_loop().call_later(LOOK_AGAIN, self._look)",
+        "self._owed = {}",
+    ),
+)
+
+MUTANTS: tuple[Mutant, ...] = READ_PATH + STAMPEDE + STALE + TIMEOUTS + REFRESH_AHEAD + JITTER + TAGS

@@ -70,6 +70,8 @@ class Scene:
         cache = opened(document, clock=clock or self.clock, plugins=["marked"])
         for name in set(cache.tiers_of("any")) - {"memory"}:
             tier(cache, name).rows = tier(self.cache, name).rows
+            if hasattr(tier(self.cache, name), "markers"):
+                tier(cache, name).markers = dict(tier(self.cache, name).markers)
         async with cache:
             yield Scene(cache, clock or self.clock, document)
 
@@ -94,6 +96,12 @@ def play(
             await scenario(Scene(cache, clock, document))
 
     asyncio.run(main())
+
+
+async def until(done: Callable[[], Any]) -> None:
+    """Return once *done* is true; whoever plays gives up at some time."""
+    while not done():
+        await asyncio.sleep(0.01)
 
 
 async def settle() -> None:

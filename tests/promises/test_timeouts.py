@@ -157,10 +157,11 @@ def test_an_error_in_the_background_is_counted_and_no_callers_problem():
             await here.cache.get_or_set("k", source)
         source.gate.set()
         await settle()
-        gc.collect()
         assert here.route().load_errors == 1
         source.error = None
         assert await here.cache.get_or_set("k", source) == "v"
+        await settle()
+        gc.collect()
         assert lost == []
 
     play(scenario, hard_timeout="1ms")
