@@ -50,14 +50,16 @@ class Segment:
 
     def drop(self, gone: list[Entry]) -> None:
         """Take the entries *gone*, which the policy has let go, out of the dictionary."""
-        entries, tags = self.entries, self.tags
+        entries, dropped = self.entries, DROPPED
         for entry in gone:
             # First, so that whoever holds the entry sees a miss from now on.
-            entry.fresh_until = DROPPED
+            entry.fresh_until = dropped
             del entries[entry.key]
             if entry.hits:
                 # Next to each other: between them no reader can raise the count, so no hit is lost.
                 entry.terms.hits += entry.hits
                 entry.hits = 0
-            if tags and entry.key in tags:
-                self.tag(entry.key, NO_TAGS)
+        if tags := self.tags:
+            for entry in gone:
+                if entry.key in tags:
+                    self.tag(entry.key, NO_TAGS)

@@ -94,7 +94,7 @@ class MemoryTier:
         if bounded:
             entry.weight = weigh(key, entry.value)
         # Kept to the end, as finalizers are best run when all is done.
-        gone: list[Entry] = []
+        gone: list[Entry] | None = None
         with self._lock:
             if self._busy:
                 self._later.append(partial(self.put, entry, tags))
@@ -105,32 +105,41 @@ class MemoryTier:
                 part = self._parts[at]
                 entries = part.entries
                 if key in entries:
+                    gone = []
                     resident = entries[key]
                     replaced = resident.value  # noqa: F841 - likewise
                     if self._renew(at, resident, entry, tags, gone):
                         return resident
                 if bounded:
+                    gone = gone or []
                     if not self._fits(1, entry.weight) and not self._make_room(at, 1, entry.weight, gone):
                         self._refused += 1
                         return entry
                     self._bytes += entry.weight
-                elif self._free < 1:
-                    # What `_make_room` does, without its generality: this is the way of most writes.
-                    if gone := part.victims(1, 0):
-                        part.drop(gone)
-                        freed = len(gone)
-                        self._free += freed
-                        self._evicted += freed
-                    elif not self._make_room(at, 1, 0, gone):
+                    self._free -= 1
+                elif (free := self._free) > 0:
+                    self._free = free - 1
+                # What `_make_room` does, without its generality: this is the way of most writes.
+                elif gone := part.victims(1, 0):
+                    part.drop(gone)
+                    freed = len(gone)
+                    self._free = freed - 1
+                    self._evicted += freed
+                else:
+                    gone = []
+                    if not self._make_room(at, 1, 0, gone):
                         self._refused += 1
                         return entry
+                    self._free -= 1
                 entries[key] = entry
                 part.added(entry)
-                self._free -= 1
                 if tags:
                     part.tag(key, tags)
             finally:
-                self._idle()
+                # Written out from `_idle`, whose call is 4 % of an insertion.
+                self._busy = False
+                if self._later:
+                    self._idle()
         return entry
 
     def _idle(self) -> None:
