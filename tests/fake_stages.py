@@ -20,7 +20,6 @@ from tiercache import (
     PolicyRef,
     SerializerConfig,
     Size,
-    TierRef,
     hookimpl,
 )
 from tiercache.config.registry import Registry
@@ -123,8 +122,9 @@ class Warm(PatternConfig):
 class Radio(BusConfig):
     """News."""
 
+    carries: ClassVar[str] = "sqlite"
+
     type: Literal["radio"] = "radio"
-    tier: TierRef | None = Field(None, description="Over.")
 
 
 class Stages:

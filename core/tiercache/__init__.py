@@ -6,7 +6,9 @@ The names here are the whole public face; whatever a plugin or an application ne
 from tiercache.cache import Cache
 from tiercache.clock import NEVER, Clock
 from tiercache.contracts import (
+    Bus,
     BusConfig,
+    Change,
     CheckContext,
     Compressor,
     CompressorConfig,
@@ -16,6 +18,7 @@ from tiercache.contracts import (
     FarTier,
     FarTierConfig,
     Life,
+    Listener,
     Load,
     Loads,
     Marks,
@@ -29,6 +32,7 @@ from tiercache.contracts import (
     PolicyConfig,
     PolicyRef,
     Record,
+    Remembers,
     Renews,
     Save,
     Saves,
@@ -48,7 +52,7 @@ from tiercache.decorators import AsyncCached, Decorator, SyncCached
 from tiercache.decorators.function import FunctionStats
 from tiercache.engine.loads import LoadContext, Loaded
 from tiercache.engine.stats import RouteStats, Stats, TierStats
-from tiercache.entry import MISSING, Entry, Missing, Terms
+from tiercache.entry import MISSING, Entry, Missing, Terms, Trust
 from tiercache.errors import (
     CacheClosed,
     CodecError,
@@ -76,9 +80,11 @@ __all__ = [
     "MISSING",
     "NEVER",
     "AsyncCached",
+    "Bus",
     "BusConfig",
     "Cache",
     "CacheClosed",
+    "Change",
     "CheckContext",
     "Clock",
     "CodecError",
@@ -96,6 +102,7 @@ __all__ = [
     "FunctionStats",
     "InvalidKey",
     "Life",
+    "Listener",
     "Load",
     "LoadCancelled",
     "LoadContext",
@@ -118,6 +125,7 @@ __all__ = [
     "PolicyRef",
     "Problem",
     "Record",
+    "Remembers",
     "Renews",
     "RouteStats",
     "Save",
@@ -141,6 +149,7 @@ __all__ = [
     "TierStats",
     "TierUnavailable",
     "TiercacheError",
+    "Trust",
     "Undecodable",
     "Unserializable",
     "Unsupported",

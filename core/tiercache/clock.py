@@ -89,7 +89,9 @@ class Ticker:
     PERIOD: Final = 0.004
     PARK_AFTER: Final = 0.5
 
-    __slots__ = ("__weakref__", "_clock", "_owner", "_shut", "_starting", "_stopped", "_thread", "_wanted")
+    __slots__ = (
+        "__weakref__", "_clock", "_owner", "_shut", "_starting", "_stopped", "_thread", "_wanted", "until",
+    )  # fmt: skip
 
     def __init__(self, owner: Ticking, clock: Clock) -> None:
         self._owner: weakref.ref[Any] = weakref.ref(owner)
@@ -99,6 +101,8 @@ class Ticker:
         self._starting = threading.Lock()
         self._stopped = False
         self._thread: threading.Thread | None = None
+        self.until = float("inf")
+        """Seconds of the clock after which every hit takes the slow path, until this is raised."""
         owner.now = float("inf")
         _TICKERS.add(self)
 
@@ -113,7 +117,7 @@ class Ticker:
             self._start()
         # `now` first, then the event: the other order could leave the thread asleep on a finite `now`,
         # and entries would never expire.
-        owner.now = self._clock.monotonic()
+        owner.now = self._coarse()
         self._wanted.set()
         if self._shut:
             owner.now = float("inf")
@@ -126,6 +130,10 @@ class Ticker:
                 )
                 thread.start()
                 self._thread = thread
+
+    def _coarse(self) -> float:
+        now = self._clock.monotonic()
+        return now if now < self.until else float("inf")
 
     def shut(self) -> None:
         """Send every hit to the slow path until `open` was called as often."""
@@ -169,7 +177,7 @@ def _tick(ticker: weakref.ref[Ticker]) -> None:
                 return
             if self._shut:
                 break
-            owner.now = self._clock.monotonic()
+            owner.now = self._coarse()
             if self._shut or self._stopped:
                 # Shut between the look and the write: take the write back.
                 owner.now = float("inf")

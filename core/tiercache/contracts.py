@@ -196,9 +196,24 @@ class PatternConfig(StageConfig):
 
 
 class BusConfig(StageConfig):
-    """Base of bus configurations. A bus tells other processes what changed."""
+    """Base of bus configurations. A bus tells other processes what changed in one far tier."""
 
     kind: ClassVar[Kind] = "bus"
+
+    carries: ClassVar[str]
+    """The type of the tiers whose changes it can tell. `[cache] bus = "auto"` goes by it."""
+
+    tier: TierRef | None = Field(
+        None,
+        description="The tier whose changes are told; without it, each of the type that is used.",
+    )
+
+    def build(self, context: Context, tier: FarTier) -> Bus:
+        """Return the bus of *tier*, which is the live stage and not open yet.
+
+        From then on each change that *tier* makes must be announced, in one act with the change itself.
+        """
+        raise NotImplementedError
 
 
 # Near
@@ -451,11 +466,89 @@ class Marks(Protocol):
 
 
 @runtime_checkable
+class Remembers(Protocol):
+    """A far tier that keeps small notes of the kernel's, beside the entries and as long as they."""
+
+    async def remember(self, name: str, note: bytes) -> None:
+        """Keep *note* in place of what was kept under *name*."""
+        ...
+
+    async def recall(self, name: str) -> bytes | None:
+        """Return what is kept under *name*; None for nothing, and for what is damaged."""
+        ...
+
+
+@runtime_checkable
 class Measured(Protocol):
     """A stage that counts things of its own."""
 
     def stats(self) -> Mapping[str, int]:
         """Return counts by name, such as `entries` and `bytes`; cheap, and without I/O."""
+        ...
+
+
+# Buses
+
+
+class Change(NamedTuple):
+    """That a key was written or dropped."""
+
+    key: str
+    """With the namespace in front, as the tier knows it."""
+    stamp: int
+    """What was created before it is out of date; `NEVER`: whatever stands is."""
+
+
+class Listener(Protocol):
+    """What a bus tells: the kernel's side of it. Called on the event loop; nothing here blocks or raises."""
+
+    lease: float
+    """Seconds for which near entries are trusted after each `confirmed`."""
+
+    def changed(self, changes: Iterable[Change]) -> None:
+        """Take note of what other processes changed. Twice, late or out of order does no harm."""
+        ...
+
+    def marked(self, markers: Mapping[str, int]) -> None:
+        """Take note of markers that other processes raised: stamps by name."""
+        ...
+
+    def now(self) -> float:
+        """Return the seconds that `confirmed` is given in."""
+        ...
+
+    def confirmed(self, since: float, position: int | None = None) -> None:
+        """Take note that everything announced before *since* has been told, or `lost` was called.
+
+        *position* is a number that no change leaves as it was, and that never comes again; None where the bus
+        has none. Who finds it again after a restart has missed nothing.
+        """
+        ...
+
+    def lost(self) -> None:
+        """Take note that something may have been announced and not been told."""
+        ...
+
+
+class Bus(Protocol):
+    """Tells what other processes change in one far tier. No values travel, and no own changes come back.
+
+    The tier announces what it changes, in one act with the change: how the two speak is theirs alone.
+    """
+
+    async def follow(self, listener: Listener) -> None:
+        """Tell *listener* what happens, until cancelled; raise TierError where that fails.
+
+        It is called again after a pause. Unless nothing can have been missed since the last `confirmed`,
+        `lost` must be called before the next one. `confirmed` must come several times a lease, and only by
+        proof, such as a message of one's own that has come back the way the others come.
+
+        Raise TierRefused where it never will work as configured.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release everything. Called once, after `follow` was cancelled, also where it was never called."""
         ...
 
 

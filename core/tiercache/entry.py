@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 
@@ -23,18 +24,39 @@ Missing = Literal[_Missing.MISSING]
 """The type of MISSING."""
 
 
+class Trust:
+    """Until when near entries may be believed; shared by all that were put there in one unbroken while."""
+
+    __slots__ = ("_now", "until")
+
+    def __init__(self, now: Callable[[], float], until: float) -> None:
+        self.until = until
+        """In the seconds of *now*; raised while the bus is heard, -inf once something was missed."""
+        self._now = now
+
+    def holds(self) -> bool:
+        """Whether it may be believed now."""
+        return self._now() < self.until
+
+
+FOREVER: Final = Trust(lambda: 0.0, float("inf"))
+"""Of entries that nobody else changes, or that end before it matters."""
+
+
 class Terms:
     """What entries of one route with equal options share."""
 
-    __slots__ = ("ahead", "hits", "route", "stale")
+    __slots__ = ("ahead", "hits", "route", "stale", "trust")
 
-    def __init__(self, route: str, stale: float = 0.0, *, ahead: float = 0.0) -> None:
+    def __init__(self, route: str, stale: float = 0.0, *, ahead: float = 0.0, trust: Trust = FOREVER) -> None:
         self.route = route
         """Name of the route that the entries travel on."""
         self.stale = stale
         """Seconds after `fresh_until` during which an entry is kept."""
         self.ahead = ahead
         """Seconds of `stale` during which it is still fresh: a read then starts a refresh."""
+        self.trust = trust
+        """Where it ends, an entry is a stale copy, however fresh it was."""
         self.hits = 0
         """Hits of entries that are gone, and hits that a policy took off living ones."""
 

@@ -92,7 +92,8 @@ def test_a_whole_document_becomes_a_plan(tmp_path: Path) -> None:
     found = plan(file)
     assert found.namespace == "shop"
     assert found.max_value_bytes == 1024
-    assert (found.bus, found.lease, found.directory) == ("radio", 0.5, tmp_path)
+    assert (found.lease, found.directory) == (0.5, tmp_path)
+    assert {tier: name for tier, (name, _) in found.buses.items()} == {"disk": "radio"}
     assert found.telemetry == TelemetryPlan(metrics=True)
     assert list(found.routes) == ["static", "dynamic"]
     assert found.routes["static"] == RoutePlan(
@@ -115,12 +116,7 @@ def test_a_whole_document_becomes_a_plan(tmp_path: Path) -> None:
 
 def test_defaults_of_the_cache() -> None:
     found = plan(with_route())
-    assert (found.namespace, found.max_value_bytes, found.bus, found.lease) == (
-        "tiercache",
-        2**26,
-        "auto",
-        2.0,
-    )
+    assert (found.namespace, found.max_value_bytes, found.buses, found.lease) == ("tiercache", 2**26, {}, 2.0)
     assert found.directory == Path.cwd()
     assert found.telemetry == TelemetryPlan(metrics=False)
 

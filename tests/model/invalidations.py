@@ -37,7 +37,7 @@ class Invalidations(RuleBasedStateMachine):
         self.cache: Cache
 
     def run(self, awaitable: Any) -> Any:
-        """Return what *awaitable* brings, once the far tiers are quiet again: nobody waits for a load's write."""
+        """Return what *awaitable* brings, once the far tiers are quiet: nobody waits for a load's write."""
 
         async def whole() -> Any:
             try:
@@ -52,7 +52,8 @@ class Invalidations(RuleBasedStateMachine):
     def open(self) -> None:
         self.cache = Cache.open(
             {
-                "cache": {"max_markers": self.most},
+                # Between two rules nobody listens, for as long as that takes.
+                "cache": {"max_markers": self.most, "lease": "1h"},
                 "tier": {
                     "memory": {"type": "memory"},
                     "disk": {

@@ -23,7 +23,10 @@ from tiercache_plugins.tiers.redis import RedisConfig
 SECRET = "s3cret-w0rd"
 USER = "us3r-name"
 # What field experience found to be enough, for keys that begin with "app:".
-ACL = "on resetkeys ~app:* resetchannels -@all +@read +@write +@connection +@scripting -@dangerous"
+ACL = (
+    "on resetkeys ~app:* resetchannels &app:* "
+    "-@all +@read +@write +@connection +@scripting +@pubsub -@dangerous"
+)
 
 
 @pytest.fixture

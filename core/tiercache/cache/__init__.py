@@ -94,15 +94,15 @@ class Cache(Loading):
         if self._loop is not None:
             return self
         self._loop = asyncio.get_running_loop()
+        if not self._clock.exact:
+            self._ticker = Ticker(self, self._clock)
+            self._house.invalidation.ticker = self._ticker
         try:
             await self._house.open()
         except BaseException:
             await self.close()
             raise
         self._bind()
-        if not self._clock.exact:
-            self._ticker = Ticker(self, self._clock)
-            self._house.invalidation.ticker = self._ticker
         if self._house.nears:
             self._sweeper = self._loop.create_task(self._house.sweep(), name="tiercache-sweep")
         return self

@@ -159,7 +159,7 @@ class Reading:
         """Return the value of *entry* where it is fresh by the real clock, and count the hit."""
         if self._clock.monotonic() >= entry.fresh_until + entry.terms.ahead:
             return default
-        if self._house.invalidation.dead(entry):
+        if not entry.terms.trust.holds() or self._house.invalidation.dead(entry):
             return default
         if self._ticker is not None:
             self._ticker.wake()

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from tiercache.clock import Clock
 from tiercache.config.plan import Plan
 from tiercache.contracts import (
+    Bus,
     Compressor,
     FarTierConfig,
     Kind,
@@ -23,6 +24,7 @@ from tiercache.contracts import (
     StageConfig,
 )
 from tiercache.engine.codec import Codec, Decoder
+from tiercache.engine.coherence import Coherence
 from tiercache.engine.far import Far
 from tiercache.engine.house import House
 from tiercache.engine.pipeline import Route
@@ -110,6 +112,14 @@ class Builder:
             max_ttl=math.inf if config.max_ttl is None else config.max_ttl,
         )
 
+    def bus(self, tier: str, far: Far) -> Bus | None:
+        """Return the bus of *far*, the tier called *tier*, if it has one."""
+        if tier not in self.plan.buses:
+            return None
+        name, config = self.plan.buses[tier]
+        context = StageContext(name, self.plan.namespace, self.plan.directory, self.clock, self.plan)
+        return config.build(context, far.guard.tier)
+
     def decoder(self) -> Decoder:
         """Return what reads frames, whoever wrote them."""
         serializers: Readers[Serializer] = Readers("serializer", self)
@@ -158,6 +168,12 @@ def build(plan: Plan, clock: Clock) -> House:
         )
         for name, route in plan.routes.items()
     }
+    lease = plan.lease
+    coherences = [
+        Coherence(far, builder.bus(name, far), clock, lease=lease)
+        for name, far in fars.items()
+        if name in plan.buses or any(route.authority is far for route in routes.values())
+    ]
     return House(
         namespace=plan.namespace,
         clock=clock,
@@ -166,6 +182,7 @@ def build(plan: Plan, clock: Clock) -> House:
         globs=[(pattern, route.name) for route in plan.routes.values() for pattern in route.keys],
         nears=nears,
         fars=fars,
+        coherences=coherences,
         metrics=plan.telemetry.metrics,
         max_markers=plan.max_markers,
         tombstone=plan.tombstone,

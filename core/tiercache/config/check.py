@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
+from tiercache.config.buses import misfits
 from tiercache.config.layers import PLAIN_TABLES, TABLES, dotted
 from tiercache.config.locate import KeyPath
 from tiercache.config.references import Reference, references
@@ -63,6 +64,7 @@ class Checker:
         for name, route in self.routes.items():
             self._order(name, route)
         self._choose_default()
+        self.found += misfits(self.cache.bus, self.stages, self.routes.values())
         self._ask_stages()
 
     def _add(self, path: KeyPath, message: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from tiercache.config.buses import buses
 from tiercache.config.check import Checker
 from tiercache.config.lint import warnings
 from tiercache.config.registry import Registry
@@ -17,6 +18,7 @@ from tiercache.config.report import report
 from tiercache.config.settings import Settings, read
 from tiercache.config.tables import RouteTable
 from tiercache.contracts import (
+    BusConfig,
     CompressorConfig,
     FarTierConfig,
     Kind,
@@ -69,8 +71,8 @@ class Plan:
     """Goes in front of every key outside this process."""
     max_value_bytes: int
     """The most that a value may have as bytes, before compression."""
-    bus: str
-    """"auto", "none", or the name of a bus in `stages`."""
+    buses: Mapping[str, tuple[str, BusConfig]]
+    """Name and configuration of the bus of each tier that has one."""
     lease: float
     """Seconds for which near entries may be trusted without word from the bus."""
     tombstone: float
@@ -158,7 +160,7 @@ def check(settings: Settings, registry: Registry) -> Plan:
     return Plan(
         namespace=checker.cache.namespace,
         max_value_bytes=checker.cache.max_value_bytes,
-        bus=checker.cache.bus,
+        buses=MappingProxyType(buses(checker.cache.bus, checker.stages, checker.routes.values(), registry)),
         lease=checker.cache.lease,
         tombstone=checker.cache.tombstone,
         max_markers=checker.cache.max_markers,

@@ -101,14 +101,16 @@ class Flights:
 class Probe:
     """A read through the far tiers of a route, tier by tier. It needs no task: each lane hands it on."""
 
-    __slots__ = ("address", "buried", "detached", "failures", "key", "level", "loads", "route", "stale",
-                 "waiters")  # fmt: skip
+    __slots__ = ("address", "began", "buried", "detached", "failures", "key", "level", "loads", "route",
+                 "stale", "waiters")  # fmt: skip
 
     def __init__(self, route: Route, key: str) -> None:
         self.route = route
         self.key = key
         self.address = route.address(key)
         self.level = 0
+        self.began = route.moment()
+        """When it began, in the seconds of `Coherence.now`."""
         self.buried = 0
         """The latest tombstone met: older entries of farther tiers are dead."""
         self.detached = False

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from tiercache.clock import Clock
 from tiercache.contracts import NearTier
 from tiercache.engine import telemetry
+from tiercache.engine.coherence import Coherence
 from tiercache.engine.far import Far
 from tiercache.engine.flights import Closing
 from tiercache.engine.guard import FRAMES, answers, under_cancellation
+from tiercache.engine.hearing import Hearing
 from tiercache.engine.invalidation import Invalidation
 from tiercache.engine.markers import MOST
 from tiercache.engine.pipeline import Route
@@ -47,6 +49,7 @@ class House:
         "closing",
         "default",
         "fars",
+        "hearing",
         "invalidation",
         "namespace",
         "nears",
@@ -64,6 +67,7 @@ class House:
         globs: Sequence[tuple[str, str]],
         nears: Mapping[str, NearTier],
         fars: Mapping[str, Far],
+        coherences: Sequence[Coherence] = (),
         metrics: bool = False,
         max_markers: int = MOST,
         tombstone: float = TOMBSTONES,
@@ -87,7 +91,11 @@ class House:
             delete=self.delete,
         )  # fmt: skip
         for route in self.routes.values():
-            route.know(*parts, self.closing, self.invalidation.markers)
+            route.know(*parts, self.closing, self.invalidation.markers, coherences)
+        self.hearing = Hearing(
+            namespace, clock, routes=parts[0], nears=parts[1], coherences=coherences,
+            invalidation=self.invalidation, tombstone=self.tombstone,
+        )  # fmt: skip
         if metrics:
             telemetry.observe(self.stats, namespace)
 
@@ -122,6 +130,7 @@ class House:
             if isinstance(result, BaseException):
                 raise result
         await self.invalidation.open()
+        await self.hearing.open()
 
     async def close(self) -> None:
         """Wait for what is under way, then close every far tier, also where another fails or hangs."""
@@ -131,17 +140,21 @@ class House:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await self._close("the bus", self.hearing.close, self.invalidation.close)
         for near in self.nears.values():
             near.clear()
-        await asyncio.gather(*(self._close(far) for far in self.fars.values()))
+        await asyncio.gather(
+            *(self._close(f"tier {far.name}", far.idle, far.close) for far in self.fars.values())
+        )
 
-    async def _close(self, far: Far) -> None:
-        for step in (far.idle, far.close):
+    @staticmethod
+    async def _close(what: str, *steps: Callable[[], Awaitable[None]]) -> None:
+        for step in steps:
             try:
                 async with asyncio.timeout(CLOSE_WITHIN):
                     await step()
-            except Exception as error:  # noqa: BLE001 - the other tiers must be closed all the same
-                log.warning("tier %s did not close cleanly: %s: %s", far.name, type(error).__name__, error)
+            except Exception as error:  # noqa: BLE001 - the others must be closed all the same
+                log.warning("%s did not close cleanly: %s: %s", what, type(error).__name__, error)
 
     async def sweep(self) -> None:
         """Do the near tiers' housekeeping for ever, in slices that never hold the loop for long."""
@@ -205,6 +218,8 @@ class House:
         entry = route.near.get(key) if route.near is not None else None
         if entry is None or self.clock.monotonic() >= entry.fresh_until + entry.terms.ahead:
             return None
+        if not entry.terms.trust.holds():
+            return None
         return None if self.invalidation.dead(entry) else entry
 
     def empty(self) -> None:
@@ -243,6 +258,7 @@ class House:
                     and matches(key)
                     and key not in seen
                     and self.clock.monotonic() < entry.fresh_until + entry.terms.ahead
+                    and entry.terms.trust.holds()
                     and not self.invalidation.dead(entry)
                 ):
                     seen.add(key)

@@ -32,7 +32,9 @@ CHUNK: Final = 500
 class Invalidation:
     """What invalidates, and judges by what was invalidated."""
 
-    __slots__ = ("_clock", "_delete", "_fars", "_nears", "_prefix", "_routes", "markers", "ticker")
+    __slots__ = (
+        "_clock", "_delete", "_dropping", "_fars", "_nears", "_prefix", "_routes", "markers", "ticker",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -54,12 +56,17 @@ class Invalidation:
         self._nears = nears
         self._fars = fars
         self._delete = delete
+        self._dropping: set[asyncio.Task[None]] = set()
         for far in fars:
             far.ledger.know(self.markers, far.writes, self._learned)
 
     async def open(self) -> None:
         """Let each far tier know what another one knew."""
         await self._told(self._owed(self.markers.all(), self.markers.whole))
+
+    async def close(self) -> None:
+        """Wait until what is dead has left the near tiers."""
+        await asyncio.gather(*self._dropping)
 
     def dead(self, entry: Entry) -> bool:
         """Whether *entry*, of a near tier, was invalidated, or is not held any more."""
@@ -170,28 +177,39 @@ class Invalidation:
         risen = self.markers.mark(dict.fromkeys(names, stamp))
         return self._owed(risen, self.markers.whole if self.markers.whole > before else 0)
 
-    def _owed(self, markers: Mapping[str, int], below: int) -> list[asyncio.Future[bool | None]]:
+    def _owed(
+        self, markers: Mapping[str, int], below: int, source: Far | None = None
+    ) -> list[asyncio.Future[bool | None]]:
         if not markers:
             return []
-        return [done for far in self._fars if (done := far.ledger.owe(markers, below)) is not None]
+        told = (far.ledger.owe(markers, below) for far in self._fars if far is not source)
+        return [done for done in told if done is not None]
 
     async def _told(self, durable: Iterable[asyncio.Future[bool | None]]) -> None:
         for done in durable:
             await done
 
-    def _learned(self, markers: dict[str, int]) -> None:
+    def heard(self, markers: Mapping[str, int], source: Far) -> None:
+        """Heed *markers* that another process wrote into *source*."""
+        if risen := self.markers.mark(markers):
+            self._learned(risen, source)
+
+    def _learned(self, markers: dict[str, int], source: Far | None = None) -> None:
         """Heed *markers* that a far tier knew before this process did."""
-        self._owed(markers, self.markers.whole if EVERYTHING in markers else 0)
+        self._owed(markers, self.markers.whole if EVERYTHING in markers else 0, source)
         for route in self._routes:
             for key, load in list(route.flights.loads.items()):
                 if load.loading:
                     route.flights.detach(key)
-        for near in self._nears:
-            held = near.keys()
-            for key in held:
-                entry = near.get(key)
-                if entry is not None and self.dead(entry):
-                    near.remove(key)
+            route.negatives.forget_all("")
+        held = ((near, key) for near in self._nears for key in near.keys())  # noqa: SIM118 - no dict
+        task = asyncio.get_running_loop().create_task(self._drop(held), name="tiercache-invalidate")
+        self._dropping.add(task)
+        task.add_done_callback(self._dropping.discard)
+        if (ticker := self.ticker) is not None:
+            # From this moment on, not from the task's first turn.
+            ticker.shut()
+            task.add_done_callback(lambda _: ticker.open())
 
     def _part(self, route: Route, tags: set[str], prefix: str | None) -> None:
         """Let nobody join the loads under way that are concerned.

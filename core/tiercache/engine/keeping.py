@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from tiercache.clock import NEVER, Clock
 from tiercache.contracts import NearTier
+from tiercache.engine.coherence import Coherence
 from tiercache.engine.flights import Found
 from tiercache.engine.rules import REARM, Rules
-from tiercache.entry import MISSING, Entry, Missing, Terms
+from tiercache.entry import FOREVER, MISSING, Entry, Missing, Terms, Trust
 
 _EXACT_TERMS: Final = 64
 _PROMOTION_SLACK: Final = 0.001
@@ -19,32 +20,44 @@ _PROMOTION_SLACK: Final = 0.001
 class Keeping:
     """Puts the entries of one route into its near tier; does nothing where it has none."""
 
-    __slots__ = ("_clock", "_rules", "_terms", "near", "route")
+    __slots__ = ("_clock", "_hits", "_rules", "_terms", "coherence", "near", "route")
 
     def __init__(self, route: str, near: NearTier | None, clock: Clock, rules: Rules) -> None:
         self.route = route
         self.near = near
         self._clock = clock
         self._rules = rules
-        self._terms: dict[tuple[float, float], Terms] = {}
+        self.coherence: Coherence | None = None
+        """What the near copies are trusted by."""
+        self._terms: dict[tuple[float, float, Trust], Terms] = {}
+        self._hits = 0
 
-    def terms(self, stale: float, ahead: float = 0.0) -> Terms:
+    def terms(self, stale: float, ahead: float = 0.0, trust: Trust = FOREVER) -> Terms:
         """Return what entries share that are kept *stale* seconds longer, and fresh for *ahead* of them."""
-        terms = self._terms.get((stale, ahead))
+        terms = self._terms.get((stale, ahead, trust))
         if terms is None:
             if len(self._terms) >= _EXACT_TERMS:
                 # Every one is kept, for the hits that it counts; so that they stay few, they get coarse.
                 stale, ahead = _coarse(stale), _coarse(ahead)
-            terms = self._terms.setdefault((stale, ahead), Terms(self.route, stale, ahead=ahead))
+            made = Terms(self.route, stale, ahead=ahead, trust=trust)
+            terms = self._terms.setdefault((stale, ahead, trust), made)
         return terms
 
     def hits(self) -> int:
         """Return the near hits of entries that are gone."""
         # A list first: threads ask while the loop adds.
-        return sum([terms.hits for terms in list(self._terms.values())])
+        return self._hits + sum([terms.hits for terms in list(self._terms.values())])
 
-    def keep(self, key: str, found: Found) -> None:
-        """Put a far entry into the near tier. Its life is never lengthened, whatever the wall clock did."""
+    def retire(self) -> None:
+        """Forget the terms of what was trusted once, and has no entry any more; their hits stay counted."""
+        for key, terms in list(self._terms.items()):
+            if terms.trust.until == -math.inf:
+                self._hits += self._terms.pop(key).hits
+
+    def keep(self, key: str, found: Found, began: float) -> None:
+        """Put a far entry, whose read began at *began*, into the near tier. Its life is never lengthened,
+        whatever the wall clock did.
+        """
         if self.near is None:
             return
         remaining = math.inf
@@ -57,23 +70,33 @@ class Keeping:
             stale = (found.stale_until - found.fresh_until) / 1_000_000
         elif found.fresh_until >= NEVER:
             stale = 0.0
-        self.place(key, found.value, found.created_at, remaining, stale, found.tags)
+        self.place(key, found.value, found.created_at, remaining, stale, found.tags, began)
 
     def place(
-        self, key: str, value: Any, created_at: int, ttl: float, stale: float, tags: Sequence[str]
+        self,
+        key: str,
+        value: Any,
+        created_at: int,
+        ttl: float,
+        stale: float,
+        tags: Sequence[str],
+        began: float | None = None,
     ) -> None:
-        """Put an entry that is fresh for *ttl* more seconds into the near tier."""
+        """Put an entry that is fresh for *ttl* more seconds into the near tier.
+
+        *began* is when its read or load began, of `Coherence.now`; None for what begins to be with this.
+        """
         if self.near is None:
             return
         ttl = min(ttl, self.near.max_ttl)
         share = self._rules.refresh_ahead
         if share is None or ttl == math.inf:
-            self._put(key, value, created_at, ttl, stale, 0.0, tags)
+            self._put(key, value, created_at, ttl, stale, 0.0, tags, began)
             return
         # Near hits end where a refresh is due; from there to its real end the entry is fresh, and slower.
         age = max(self._clock.micros() - created_at, 0) / 1_000_000
         until_due = max((age + ttl) * share - age, 0.0)
-        self._put(key, value, created_at, until_due, stale + ttl - until_due, ttl - until_due, tags)
+        self._put(key, value, created_at, until_due, stale + ttl - until_due, ttl - until_due, tags, began)
 
     def _put(
         self,
@@ -84,10 +107,28 @@ class Keeping:
         stale: float,
         ahead: float,
         tags: Sequence[str],
+        began: float | None = None,
     ) -> None:
         assert self.near is not None
+        trust = FOREVER
+        if self.coherence is not None:
+            trust, most = self.coherence.grant(self.coherence.now() if began is None else began)
+            if ttl + ahead > most:
+                ttl, stale, ahead = _ended(ttl, stale, ahead, most)
         fresh_until = self._clock.monotonic() + ttl
-        self.near.put(Entry(key, value, created_at, fresh_until, self.terms(stale, ahead)), tags)
+        self.near.put(Entry(key, value, created_at, fresh_until, self.terms(stale, ahead, trust)), tags)
+
+    def distrust(self, entry: Entry) -> None:
+        """Make a stale copy of *entry*, for as long as it may serve as one; drop it where it may not."""
+        assert self.near is not None
+        terms = entry.terms
+        if terms.stale <= terms.ahead:
+            self.near.remove(entry.key)
+            return
+        now = self._clock.monotonic()
+        kept = entry.fresh_until + terms.stale - now
+        tags = tuple(self.near.tags(entry.key))
+        self.near.put(Entry(entry.key, entry.value, entry.created_at, now, self.terms(kept)), tags)
 
     def lapse(self, entry: Entry) -> None:
         """End the life of a near entry, and keep it for as long as it may serve as a stale copy."""
@@ -99,6 +140,8 @@ class Keeping:
         """Return the near copy of *key* where it may serve as a stale copy."""
         entry = self.near.get(key) if self.near is not None else None
         if entry is None or not entry.terms.stale:
+            return MISSING
+        if entry.terms.stale <= entry.terms.ahead and not entry.terms.trust.holds():
             return MISSING
         elapsed = self._clock.monotonic() - entry.fresh_until
         if elapsed >= entry.terms.stale:
@@ -136,6 +179,13 @@ class Keeping:
         kept = entry.terms.stale - entry.terms.ahead + fresh - pause
         self._put(key, entry.value, entry.created_at, pause, kept, fresh - pause, tuple(self.near.tags(key)))
         return True
+
+
+def _ended(ttl: float, stale: float, ahead: float, most: float) -> tuple[float, float, float]:
+    """Return the three for an entry that is fresh for *most* seconds only, and no stale copy longer."""
+    short = min(ttl, most)
+    ahead_left = most - short
+    return short, (ttl + stale - short if stale > ahead else ahead_left), ahead_left
 
 
 def _coarse(duration: float) -> float:

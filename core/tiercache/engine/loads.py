@@ -59,7 +59,7 @@ class Load:
     __slots__ = (
         "_abandoned", "_background", "_context", "_ended", "_error", "_late", "_loader", "_refreshes",
         "_soft_at", "_stale", "_standin", "_task", "_waiters", "detached", "key", "killed", "landed", "life",
-        "loading", "route",
+        "loading", "route", "since",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +75,8 @@ class Load:
         """The value, once the loader has brought it."""
         self.loading = False
         """Whether the far tiers had nothing, so that the loader was called."""
+        self.since = 0.0
+        """When that was, in the seconds of `Coherence.now`."""
         self._loader = loader
         self._refreshes = refreshes
         self._background = refreshes is not None
@@ -182,7 +184,7 @@ class Load:
     async def _run(self) -> None:
         self.loading = True
         _LOADING.set((*_LOADING.get(), self._mark()))
-        began = self.route.clock.stamp()
+        self.since, began = self.route.moment(), self.route.clock.stamp()
         counts = self.route.counts
         counts.loads += 1
         started = time.perf_counter()

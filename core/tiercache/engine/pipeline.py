@@ -11,8 +11,9 @@ from typing import Any
 
 from tiercache.clock import NEVER, Clock
 from tiercache.contracts import Life, Load, Loads, NearTier, Pattern, Save, Saves, Watches
-from tiercache.engine import loads
+from tiercache.engine import judging, loads
 from tiercache.engine.codec import Codec, Decoder
+from tiercache.engine.coherence import Coherence
 from tiercache.engine.far import Far
 from tiercache.engine.flights import Closing, Flights, Found, Probe
 from tiercache.engine.keeping import Keeping
@@ -22,8 +23,6 @@ from tiercache.engine.negatives import Negatives
 from tiercache.engine.rules import Rules
 from tiercache.engine.stats import RouteCounts
 from tiercache.entry import MISSING, Missing
-from tiercache.errors import Undecodable, Unserializable
-from tiercache.frame import COUNTER, SEALED, TOMBSTONE, Head
 from tiercache.units import seconds
 
 
@@ -31,9 +30,9 @@ class Route:
     """The tiers of a route, nearest first, and what its entries live by."""
 
     __slots__ = (
-        "_chance", "_house", "_others", "_prefix", "authority", "clock", "copies", "counts", "decoder",
-        "fars", "flights", "keeping", "life", "load", "markers", "name", "near", "negatives", "rules", "save",
-        "watchers",
+        "_chance", "_house", "_others", "_prefix", "authority", "behind", "clock", "coherence", "copies",
+        "counts", "decoder", "fars", "flights", "keeping", "life", "load", "markers", "name", "near",
+        "negatives", "rules", "save", "watchers",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +69,13 @@ class Route:
             (far for far in self.fars if far.scope == "shared"), self.fars[0] if self.fars else None
         )
         """The one tier that answers what must not be guessed; None: the near tier."""
+        self.coherence: Coherence | None = None
+        """What others' changes to the authority are known by."""
+        self.behind: tuple[Far, ...] = ()
+        """Tiers of this host behind a shared authority: they hold what it held once."""
+        if self.authority is not None and self.authority.scope == "shared":
+            place = self.fars.index(self.authority)
+            self.behind = tuple(far for far in self.fars[place + 1 :] if far.scope == "host")
         self.load: Load = loads.load
         self.save: Save = self._save
         self.watchers: tuple[Callable[..., None], ...] = ()
@@ -91,10 +97,14 @@ class Route:
         fars: Sequence[Far],
         closing: Closing,
         markers: Markers,
+        coherences: Sequence[Coherence],
     ) -> None:
         """Take note of all that the cache has: a key that changes here changes for every route."""
         self.flights.closing = closing
         self.markers = markers
+        self.coherence = self.keeping.coherence = next(
+            (coherence for coherence in coherences if coherence.far is self.authority), None
+        )
         self._house = tuple(route.flights for route in routes)
         self._others = (
             tuple(near for near in nears if near is not self.near),
@@ -104,6 +114,10 @@ class Route:
     def address(self, key: str) -> str:
         """Return *key* as far tiers know it."""
         return self._prefix + key
+
+    def moment(self) -> float:
+        """Return now, in the seconds of `Coherence.now`."""
+        return 0.0 if self.coherence is None else self.coherence.now()
 
     @property
     def clamped(self) -> bool:
@@ -160,70 +174,13 @@ class Route:
             probe.start()
         return probe
 
-    def judge(self, probe: Probe, frame: bytes | None) -> Found | Missing:
-        """Return what *frame*, which the tier at the probe's level holds, is worth now."""
-        far = self.fars[probe.level]
-        counts = far.guard.counts
-        if frame is not None:
-            address = probe.address.encode()
-            try:
-                head = self.head(far, address, frame)
-                if head.flags & TOMBSTONE:
-                    probe.buried = max(probe.buried, head.created_at)
-                elif (
-                    head.created_at > probe.buried
-                    and self.clock.micros() < head.stale_until
-                    and not self.markers.killed(probe.key, head.tags, head.created_at)
-                ):
-                    value = self.decoder.value(address, frame, head)
-                    self.clock.observe(head.stamp)
-                    found = Found(value, head.created_at, head.fresh_until, head.stale_until, head.tags)
-                    if self.clock.micros() < head.fresh_until:
-                        counts.hits += 1
-                        if not probe.detached:
-                            self._promote(probe, head, frame, found)
-                        return found
-                    if probe.stale is MISSING or probe.stale.created_at < found.created_at:
-                        probe.stale = found
-            except Undecodable:
-                counts.corrupt += 1
-                if not probe.detached:
-                    far.writes.delete(probe.address)
-        counts.misses += 1
-        return MISSING
-
-    def head(self, far: Far, address: bytes, frame: bytes) -> Head:
-        """Return the head of a frame that *far* holds, checked. Raises Undecodable.
-
-        Where a tier's serializer seals, what came without a seal was written by somebody else. Counters
-        carry none, so that the tier itself can raise them.
-        """
-        head = self.decoder.head(address, frame)
-        if far.codec.seals and not head.flags & (SEALED | COUNTER | TOMBSTONE):
-            raise Undecodable(f"tier {far.name} holds sealed entries, and this one has no seal")
-        return head
-
-    def _promote(self, probe: Probe, head: Head, frame: bytes, found: Found) -> None:
-        """Copy an entry to the nearer far tiers, with its own stamps, where nothing newer stands."""
-        for far in self.fars[: probe.level]:
-            copied = frame
-            serializer, compressor = far.codec.name
-            if head.serializer not in {"", serializer} or head.compressor not in {"", compressor}:
-                try:
-                    copied = far.codec.encode(
-                        probe.address.encode(), found.value, found.created_at, found.fresh_until,
-                        found.stale_until, found.tags,
-                    )  # fmt: skip
-                except Unserializable:
-                    # Written when the tiers spoke otherwise: this tier's serializer can't carry it.
-                    continue
-            far.writes.write(far.record(probe.address, copied, found.stale_until, conditional=True))
-            far.guard.counts.promotions += 1
+    judge = judging.judge
+    head = judging.head
 
     def arrived(self, probe: Probe, found: Found) -> None:
         """Keep what a probe found in the near tier, unless the key changed meanwhile."""
         if not probe.detached:
-            self.keeping.keep(probe.key, found)
+            self.keeping.keep(probe.key, found, probe.began)
 
     def loaded(
         self, load: loads.Load, brought: Any, began: int
@@ -251,7 +208,7 @@ class Route:
         load.killed = self.markers.killed(load.key, life.tags, began)
         if load.detached or load.killed:
             return value, []
-        self.keeping.place(load.key, self.own(value), began, life.ttl, life.stale, life.tags)
+        self.keeping.place(load.key, self.own(value), began, life.ttl, life.stale, life.tags, load.since)
         return value, self._write(load.key, frames, life, conditional=True)
 
     def _jittered(self, life: Life) -> Life:

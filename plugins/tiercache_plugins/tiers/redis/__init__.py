@@ -3,8 +3,8 @@
 One server, a Cluster, or a primary that Sentinel names. This module holds the options; the driver is
 imported by `build`.
 
-An ACL user needs no more than `~NAMESPACE:* -@all +@read +@write +@connection +@scripting -@dangerous`, and
-in a cluster `+cluster|slots`.
+An ACL user needs no more than `~NAMESPACE:* -@all +@read +@write +@connection +@scripting -@dangerous`,
+with a bus `&NAMESPACE:* +@pubsub` too, and in a cluster `+cluster|slots`.
 """
 
 from __future__ import annotations

@@ -8,12 +8,14 @@ pooled connection is still alive.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable, Sequence
+import random
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redis import asyncio as driver
 from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import AbstractConnection
 from redis.crc import key_slot
 from redis.exceptions import (
     ClusterDownError,
@@ -94,6 +96,23 @@ class Cluster:
         for node in self._client.get_primaries():
             async for keys in self._line_to(node).scan(pattern):
                 yield keys
+
+    async def everywhere(self, command: Callable[[int], Command]) -> int:
+        """Send what *command* gives for its number to each primary; return how many there are."""
+        async with asyncio.timeout(self._deadline):
+            await self._client.initialize()
+            lines = [self._line_to(node) for node in self._client.get_primaries()]
+            replies = await asyncio.gather(*(line.run([command(n)]) for n, line in enumerate(lines)))
+        for (reply,) in replies:
+            if isinstance(reply, ResponseError):
+                raise reply
+        return len(lines)
+
+    async def another(self) -> AbstractConnection:
+        """Return a new connection to one of the primaries: the nodes pass messages on."""
+        async with asyncio.timeout(self._deadline):
+            await self._client.initialize()
+        return await self._line_to(random.choice(self._client.get_primaries())).another()  # noqa: S311 - any
 
     async def refresh(self) -> None:
         """Forget where the keys are; the next call asks."""

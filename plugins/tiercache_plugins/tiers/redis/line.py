@@ -38,6 +38,14 @@ class Wire(Protocol):
         """Yield the keys that match, of every primary."""
         ...
 
+    async def everywhere(self, command: Callable[[int], Command]) -> int:
+        """Send what *command* gives for its number to each primary; return how many there are."""
+        ...
+
+    async def another(self) -> AbstractConnection:
+        """Return a new connection to a primary, not connected yet, which the caller closes."""
+        ...
+
     async def refresh(self) -> None:
         """Forget where the keys are, after an error."""
         ...
@@ -98,7 +106,7 @@ class Line:
                     replies.append(error)
         except BaseException as error:
             # Whatever comes over it from now on answers nobody's question.
-            await _cut(connection, writer)
+            await cut(connection, writer)
             if self._closed and isinstance(error, Exception):
                 # Closed under its hands, the driver may fail in any way.
                 raise Disconnected("closed") from error
@@ -107,7 +115,7 @@ class Line:
             self._busy.discard(connection)
             self._gate.release()
             if self._closed:
-                await _cut(connection)
+                await cut(connection)
             else:
                 self._free.append(connection)
         return replies
@@ -124,6 +132,19 @@ class Line:
             if not cursor:
                 return
 
+    async def everywhere(self, command: Callable[[int], Command]) -> int:
+        """Send *command* to the one there is."""
+        (reply,) = await self.run([command(0)])
+        if isinstance(reply, ResponseError):
+            raise reply
+        return 1
+
+    async def another(self) -> AbstractConnection:
+        """Return a new connection."""
+        if self._closed:
+            raise Disconnected("closed")
+        return self._make()
+
     async def refresh(self) -> None:
         """Nothing to forget: connections are looked at before they are used."""
 
@@ -131,7 +152,7 @@ class Line:
         """Close every connection, those in use too; their callers get a connection error."""
         self._closed = True
         for connection in (*self._free, *self._busy):
-            await _cut(connection)
+            await cut(connection)
         self._free.clear()
         await asyncio.gather(*(sentinel.aclose() for sentinel in self._sentinels))
 
@@ -153,7 +174,7 @@ class Line:
                 stale = True
             if not stale:
                 return
-            await _cut(connection)
+            await cut(connection)
         await connection.connect()
         if self._closed:
             raise Disconnected("closed")
@@ -171,7 +192,7 @@ def _writer(connection: Any) -> asyncio.StreamWriter | None:
     return getattr(connection, "_writer", None)
 
 
-async def _cut(connection: Any, writer: asyncio.StreamWriter | None = None) -> None:
+async def cut(connection: Any, writer: asyncio.StreamWriter | None = None) -> None:
     """Close *connection* at once. Closing politely, TLS waits for a goodbye that a hung server never says."""
     writer = writer or _writer(connection)
     await connection.disconnect(nowait=True)

@@ -28,6 +28,30 @@ def life(record: Record, now: int) -> bytes:
     return b"%d" % max(0, (record.expires_at - now) // 1000)
 
 
+# What changes a key tells so, where there is a channel: the last three arguments are the channel, who speaks,
+# and "1" where the last key is the hash whose field "#" counts the messages. The count begins at the time, so
+# that none comes again after a flush.
+_TELLS: Final = """
+local channel, sender, counted = ARGV[#ARGV - 2], ARGV[#ARGV - 1], ARGV[#ARGV] == '1'
+local last = counted and #KEYS - 1 or #KEYS
+local told = {}
+local function tell(key, stamp) told[#told + 1] = struct.pack('>I2', #key) .. key .. stamp end
+local function number(at)
+  if counted and (type(at) ~= 'number' or at <= 1) then
+    local now = redis.call('TIME')
+    at = now[1] * 1000000 + now[2]
+    redis.call('HSET', KEYS[#KEYS], '#', string.format('%.0f', at))
+  end
+  return struct.pack('>I4>I4', math.floor(at / 4294967296), at % 4294967296)
+end
+local function announce(kind)
+  if channel == '' or #told == 0 then return end
+  local at = counted and redis.pcall('HINCRBY', KEYS[#KEYS], '#', 1) or 0
+  redis.call('PUBLISH', channel, kind .. sender .. number(at) .. table.concat(told))
+end
+"""
+
+
 def _script(source: str) -> Script:
     # SHA-1 is how EVALSHA names scripts; nothing here rests on its strength.
     return Script(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
@@ -60,10 +84,11 @@ end
 
 WRITE: Final = _script(
     _STANDS
+    + _TELLS
     + """
 local reply = {}
-for i, key in ipairs(KEYS) do
-  local frame, life = ARGV[2 * i], ARGV[2 * i + 1]
+for i = 1, last do
+  local key, frame, life = KEYS[i], ARGV[2 * i], ARGV[2 * i + 1]
   local stamp = stands(key)
   local result = 1
   if stamp and not below(stamp, frame) then
@@ -74,22 +99,32 @@ for i, key in ipairs(KEYS) do
       frame = result .. frame:sub(9)
     end
   end
-  if result ~= 0 then store(key, frame, life) end
+  if result ~= 0 then
+    store(key, frame, life)
+    if stamp or ARGV[1]:byte(i) ~= 99 then tell(key, frame:sub(1, 8)) end
+  end
   reply[i] = result
 end
+announce('c')
 return reply
 """
 )
 """KEYS: the keys. ARGV: one letter a record ("c" conditional, "u" not), then frame and `life` of each.
 
 Replies for each 1 where the frame stands as sent, 0 where
-it was kept out, else the eight bytes of the stamp it stands under.
+it was kept out, else the eight bytes of the stamp it stands under. What was read or loaded before and finds
+nothing standing changes nothing for anybody, and is not told.
 """
 
 DELETE: Final = _script(
-    """
+    _TELLS
+    + """
 local reply = {}
-for i, key in ipairs(KEYS) do reply[i] = redis.call('UNLINK', key) end
+for i = 1, last do
+  reply[i] = redis.call('UNLINK', KEYS[i])
+  tell(KEYS[i], string.rep('\\255', 8))
+end
+announce('c')
 return reply
 """
 )
@@ -97,9 +132,12 @@ return reply
 
 SWAP: Final = _script(
     _STANDS
+    + _TELLS
     + """
 if (stands(KEYS[1]) or '') ~= ARGV[3] then return 0 end
 store(KEYS[1], ARGV[1], ARGV[2])
+tell(KEYS[1], ARGV[1]:sub(1, 8))
+announce('c')
 return 1
 """
 )
@@ -107,12 +145,15 @@ return 1
 
 INCREMENT: Final = _script(
     _STANDS
+    + _TELLS
     + """
 local key, frame, life, delta = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local stamp = stands(key)
 if not stamp then
   if redis.pcall('EXISTS', key) == 1 then return 0 end
   store(key, frame, life)
+  tell(key, frame:sub(1, 8))
+  announce('c')
   return delta
 end
 local old = redis.call('GET', key)
@@ -123,6 +164,8 @@ local raised = next_after(stamp)
 if below(raised, frame) then raised = frame:sub(1, 8) end
 if flags % 2 == 1 then
   store(key, raised .. frame:sub(9), life)
+  tell(key, raised)
+  announce('c')
   return delta
 end
 local start = 49 + old:byte(13) + old:byte(14)
@@ -139,6 +182,8 @@ if type(sum) == 'table' then
 end
 local text = redis.call('GET', key)
 redis.call('SET', key, raised .. old:sub(9, start - 1) .. text, 'KEEPTTL')
+tell(key, raised)
+announce('c')
 return text
 """
 )
@@ -151,23 +196,38 @@ sees it, because a script is one act. A tombstone counts as nothing standing, bu
 
 MARK: Final = _script(
     _STANDS
+    + _TELLS
     + """
 local least = ARGV[1]
-for i = 2, #ARGV, 2 do
+for i = 2, #ARGV - 3, 2 do
   local stood = redis.call('HGET', KEYS[1], ARGV[i])
   if not stood or #stood ~= 8 or below(stood, ARGV[i + 1]) then
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+    tell(ARGV[i], ARGV[i + 1])
   end
 end
 if least ~= '' then
   local all = redis.call('HGETALL', KEYS[1])
   for i = 1, #all, 2 do
-    if #all[i + 1] == 8 and below(all[i + 1], least) then redis.call('HDEL', KEYS[1], all[i]) end
+    if all[i] ~= '#' and #all[i + 1] == 8 and below(all[i + 1], least) then
+      redis.call('HDEL', KEYS[1], all[i])
+    end
   end
 end
+announce('m')
 return 1
 """
 )
 """KEYS: the hash of the markers. ARGV: the stamp below which they are dropped ("" for none), then name and
 stamp of each that rises.
 """
+
+BEAT: Final = _script(
+    _TELLS
+    + """
+local at = counted and tonumber(redis.call('HGET', KEYS[1], '#') or '0') or 0
+redis.call('PUBLISH', channel, 'b' .. sender .. number(at) .. ARGV[1])
+return 1
+"""
+)
+"""KEYS: the hash whose messages are counted, if they are. ARGV: what is to come back."""

@@ -13,7 +13,9 @@ from tiercache import Context, Record, TierError, TierRefused
 from tiercache_plugins.tiers.redis import connect
 from tiercache_plugins.tiers.redis.cluster import Cluster
 from tiercache_plugins.tiers.redis.failures import Failures
+from tiercache_plugins.tiers.redis.parcels import by_size, written
 from tiercache_plugins.tiers.redis.scripts import DELETE, INCREMENT, MARK, SWAP, WRITE, Script, life
+from tiercache_plugins.tiers.redis.voice import COUNTED, SILENT, Voice
 
 if TYPE_CHECKING:
     from tiercache_plugins.tiers.redis import RedisConfig
@@ -24,8 +26,6 @@ _READ_AT_ONCE: Final = 128
 _DELETED_AT_ONCE: Final = 500
 _WRITTEN_AT_ONCE: Final = 256
 _MARKED_AT_ONCE: Final = 500
-_WRITTEN_BYTES: Final = 1 << 20
-"""A command must pass within the timeout, and holds up everybody while it runs."""
 _LOWEST: Final = -(2**63)
 _HIGHEST: Final = 2**63 - 1
 # What MATCH reads as anything but itself.
@@ -48,6 +48,7 @@ class RedisTier:
         self._failures = Failures(context.name, (username, password, config.sentinel_username, sentinel))
         self._wire: Wire | None = None
         self._closed = False
+        self._voice = SILENT
         # No entry has it: a key of an entry goes on behind the colon. A right to the namespace is enough.
         self._markers = f"{context.namespace}:"
         self._under_way = 0
@@ -92,6 +93,27 @@ class RedisTier:
         except _FAILURES as error:
             raise self._failures.error(error) from self._failures.evidence(error)
 
+    def announce(self, sender: bytes) -> Voice:
+        """Tell of every change from now on, in the name of *sender*; return how."""
+        counter = "" if self._config.mode == "cluster" else self._markers
+        channel = f"{self._context.namespace}:{self._config.address.db}:changes"
+        self._voice = Voice(channel.encode(), sender, counter)
+        return self._voice
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that connecting, or one answer, may take."""
+        return self._config.timeout
+
+    @property
+    def failures(self) -> Failures:
+        """What makes the kernel's errors of the driver's."""
+        return self._failures
+
+    def wire(self) -> Wire:
+        """Return the way to the server or servers. Raises TierError once the tier is closed."""
+        return self._wired()
+
     async def read(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """Return the frame of each key, by MGET. Asked once more where a connection breaks."""
         frames: list[bytes | None] = [None] * len(keys)
@@ -106,11 +128,9 @@ class RedisTier:
         """Store *records* by a script that compares the stamps, calls of at most 1 MiB in one write."""
         stamps = [0] * len(records)
         groups = self._groups([record.key for record in records], _WRITTEN_AT_ONCE)
-        groups = [part for group in groups for part in _by_size(group, records)]
+        groups = [part for group in groups for part in by_size(group, records)]
         now = self._context.clock.micros()
-        replies = await self._scripts(
-            WRITE, [self._written([records[i] for i in group], now) for group in groups]
-        )
+        replies = await self._scripts(WRITE, [written([records[i] for i in group], now) for group in groups])
         for group, reply in zip(groups, replies, strict=True):
             for i, result in zip(group, reply, strict=True):
                 if isinstance(result, bytes):
@@ -175,7 +195,7 @@ class RedisTier:
         """Return all markers of the namespace: one hash, stamps as eight bytes."""
         (reply,) = await self._run([("HGETALL", self._markers)], again=True)
         pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
-        return {name.decode(): int.from_bytes(stamp, "big") for name, stamp in pairs}
+        return {name.decode(): int.from_bytes(stamp, "big") for name, stamp in pairs if name != COUNTED}
 
     async def mark(self, markers: Mapping[str, int], below: int) -> None:
         """Raise *markers* by a script that compares; drop those lower than *below*."""
@@ -197,12 +217,6 @@ class RedisTier:
             groups.setdefault(place(key), []).append(i)
         return [group[i : i + limit] for group in groups.values() for i in range(0, len(group), limit)]
 
-    def _written(self, records: Sequence[Record], now: int) -> tuple[list[str], list[bytes]]:
-        arguments = [bytes(99 if record.conditional else 117 for record in records)]
-        for record in records:
-            arguments += record.frame, life(record, now)
-        return [record.key for record in records], arguments
-
     async def _scan(self, prefix: str) -> AsyncIterator[Sequence[bytes]]:
         try:
             markers = self._markers.encode()
@@ -215,6 +229,8 @@ class RedisTier:
         self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[bytes]]]
     ) -> list[Reply]:
         """Run *script* for each of *calls*, keys and arguments; send it where the server lacks it."""
+        more, voice = self._voice.keys, self._voice.arguments
+        calls = [([*keys, *more], [*arguments, *voice]) for keys, arguments in calls]
         replies = await self._run(
             [("EVALSHA", script.digest, len(keys), *keys, *arguments) for keys, arguments in calls],
             missing=True,
@@ -290,24 +306,10 @@ class RedisTier:
         # Without keys the script changes nothing, and the server knows it from here on. Of several keys, one
         # is in a slot that a single node of a cluster does not hold.
         keys = [f"{self._context.namespace}:{n}" for n in range(8)]
-        return [("EVAL", WRITE.source, 0, ""), *(("MGET", key) for key in keys)]
+        return [("EVAL", WRITE.source, 0, "", "", "", ""), *(("MGET", key) for key in keys)]
 
     def _refuse_missing_files(self) -> None:
         for option in ("tls_ca", "tls_cert", "tls_key"):
             path = getattr(self._config, option)
             if path is not None and not (self._context.directory / path).is_file():
                 raise TierRefused(f'tier "{self._context.name}": {option}: there is no file "{path}"')
-
-
-def _by_size(group: Sequence[int], records: Sequence[Record]) -> list[Sequence[int]]:
-    """Return *group* in parts whose frames have at most 1 MiB together, or are alone."""
-    parts: list[Sequence[int]] = []
-    start, total = 0, 0
-    for n, i in enumerate(group):
-        length = len(records[i].frame)
-        if n > start and total + length > _WRITTEN_BYTES:
-            parts.append(group[start:n])
-            start, total = n, 0
-        total += length
-    parts.append(group[start:])
-    return parts

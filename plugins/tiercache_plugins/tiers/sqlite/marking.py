@@ -1,4 +1,4 @@
-"""The markers of one namespace, in a table beside the rows."""
+"""The markers of one namespace, and the kernel's notes, in tables beside the rows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from zlib import crc32
 from tiercache import Clock
 from tiercache_plugins.tiers.sqlite import statements as sql
 from tiercache_plugins.tiers.sqlite.place import Place
+from tiercache_plugins.tiers.sqlite.voice import Voice
 
 _DAMAGED: Final = "damaged"
 """Stands for a marker that can't be read any more; the kernel takes it for one of everything."""
@@ -19,9 +20,10 @@ _DAMAGED: Final = "damaged"
 class Marking:
     """Reads and raises markers: plain functions of a bare connection, each run whole in its thread."""
 
-    __slots__ = ("_clock", "_namespace", "_place", "corrupt")
+    __slots__ = ("_clock", "_namespace", "_place", "_voice", "corrupt")
 
-    def __init__(self, place: Place, clock: Clock, namespace: str) -> None:
+    def __init__(self, place: Place, clock: Clock, namespace: str, voice: Voice) -> None:
+        self._voice = voice
         self.corrupt = 0
         """Markers that were found damaged."""
         self._place = place
@@ -34,8 +36,10 @@ class Marking:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._voice.tell(connection, self._namespace)
                 connection.execute("COMMIT")
             except BaseException:
+                self._voice.forget()
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
@@ -69,8 +73,24 @@ class Marking:
             if below:
                 connection.execute(sql.UNMARK_BELOW, (self._namespace, below))
 
+    def remember(self, connection: sqlite3.Connection, name: bytes, note: bytes) -> None:
+        """Keep *note* in place of what was kept under *name*."""
+        checksum = crc32(note, crc32(name, crc32(self._namespace)))
+        with self._writing(connection):
+            connection.execute(sql.REMEMBER, (self._namespace, name, note, checksum))
+
+    def recall(self, connection: sqlite3.Connection, name: bytes) -> bytes | None:
+        """Return what is kept under *name*; an empty note, which fits nothing, where it is damaged."""
+        standing = connection.execute(sql.RECALL, (self._namespace, name)).fetchone()
+        if standing is None:
+            return None
+        note, checksum = standing
+        sound = isinstance(note, bytes) and checksum == crc32(note, crc32(name, crc32(self._namespace)))
+        return note if sound else b""
+
     def _put(self, connection: sqlite3.Connection, name: bytes, stamp: int) -> None:
         connection.execute(sql.MARK, (self._namespace, name, stamp, self._checksum(name, stamp)))
+        self._voice.note(name, stamp)
 
     def _checksum(self, name: bytes, stamp: int) -> int:
         return crc32(name, crc32(self._namespace, crc32(stamp.to_bytes(8))))

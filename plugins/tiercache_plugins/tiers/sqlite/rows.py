@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from tiercache import Clock, Order, Record, Undecodable
+from tiercache import NEVER, Clock, Order, Record, Undecodable
 from tiercache.frame import COUNTER, TOMBSTONE, restamped, stamp_of, unpack
 from tiercache_plugins.tiers.sqlite import statements as sql
 from tiercache_plugins.tiers.sqlite.place import Place
 from tiercache_plugins.tiers.sqlite.room import Counts, Room, Totals
+from tiercache_plugins.tiers.sqlite.voice import Voice
 
 _HIGHEST: Final = 2**64 - 1
 _REMEMBERED: Final = 8192
@@ -35,10 +36,13 @@ class Standing(NamedTuple):
 class Rows:
     """The rows of one database. Reads come from one thread, everything else from another."""
 
-    __slots__ = ("_clock", "_damaged", "_max_bytes", "_place", "_reads", "_room", "counts", "ranking")
+    __slots__ = (
+        "_clock", "_damaged", "_max_bytes", "_place", "_reads", "_room", "counts", "ranking", "voice",
+    )  # fmt: skip
 
-    def __init__(self, place: Place, clock: Clock, order: Order, max_bytes: int) -> None:
+    def __init__(self, place: Place, clock: Clock, order: Order, max_bytes: int, voice: Voice) -> None:
         self.counts = Counts()
+        self.voice = voice
         self._place = place
         self._clock = clock
         self._max_bytes = max_bytes
@@ -107,8 +111,10 @@ class Rows:
                 self._note(connection, totals)
                 yield totals, now
                 self._room.make(connection, totals, now)
+                self.voice.tell(connection)
                 connection.execute("COMMIT")
             except BaseException:
+                self.voice.forget()
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
@@ -176,7 +182,11 @@ class Rows:
                     return 0
                 stamp = min(stood + 1, _HIGHEST)
                 frame = restamped(frame, stamp)
-        return stamp if self._put(connection, key, frame, record.expires_at, standing, totals, now) else 0
+        stored = self._put(connection, key, frame, record.expires_at, standing, totals, now)
+        if standing is not None or (stored and not record.conditional):
+            # What was read or loaded before, and finds nothing standing, changes nothing for anybody.
+            self.voice.note(key, stamp)
+        return stamp if stored else 0
 
     def _put(
         self,
@@ -218,6 +228,7 @@ class Rows:
                 gone = connection.execute(sql.DELETE, (key.encode(),)).fetchall()
                 for _, size in gone:
                     totals.take(size)
+                self.voice.note(key.encode(), NEVER)
                 answers.append(any(isinstance(expires, int) and expires > now for expires, _ in gone))
         return answers
 
@@ -237,6 +248,7 @@ class Rows:
             stood = None if standing is None or standing.frame is None else stamp_of(standing.frame)
             if stood != expected:
                 return False
+            self.voice.note(key, record.stamp)
             return self._put(connection, key, record.frame, record.expires_at, standing, totals, now)
 
     def increment(
@@ -263,6 +275,7 @@ class Rows:
                 # Above what stood, so that a swap by somebody who read before the increment fails.
                 frame = restamped(frame, min(max(stamp_of(standing.frame) + 1, record.stamp), _HIGHEST))
             self._put(connection, key, frame, expires, standing, totals, now)
+            self.voice.note(key, stamp_of(frame))
             return total
 
 

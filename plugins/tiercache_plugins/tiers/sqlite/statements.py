@@ -66,6 +66,42 @@ MARKERS: Final = """
     ) WITHOUT ROWID
 """
 """A few thousand rows beside the entries, which nothing evicts."""
+NOTES: Final = """
+    CREATE TABLE IF NOT EXISTS notes (
+        namespace BLOB NOT NULL,
+        name BLOB NOT NULL,
+        note BLOB NOT NULL,
+        checksum INTEGER NOT NULL,
+        PRIMARY KEY (namespace, name)
+    ) WITHOUT ROWID
+"""
+REMEMBER: Final = "INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?)"
+RECALL: Final = "SELECT note, checksum FROM notes WHERE namespace = ? AND name = ?"
+
+CHANGES: Final = (
+    """
+    CREATE TABLE IF NOT EXISTS changes (
+        number INTEGER PRIMARY KEY,
+        sender BLOB NOT NULL,
+        told BLOB NOT NULL,
+        checksum INTEGER NOT NULL
+    )
+    """,
+    "INSERT OR IGNORE INTO changes VALUES (0, randomblob(8), x'', 0)",
+)
+"""What transactions changed, by number; the row 0 is the name of the file itself."""
+KEPT: Final = 4096
+"""Transactions that are remembered for those who follow."""
+TELL: Final = "INSERT INTO changes (sender, told, checksum) VALUES (?, ?, ?)"
+UNTELL: Final = f"DELETE FROM changes WHERE number > 0 AND number <= ? - {KEPT}"  # noqa: S608 - a constant
+TOLD_AT_ONCE: Final = 500
+TOLD: Final = f"""
+    SELECT number, sender, told, checksum FROM changes WHERE number > ? ORDER BY number LIMIT {TOLD_AT_ONCE}
+"""  # noqa: S608 - a constant
+FIRST_AND_LAST: Final = """
+    SELECT (SELECT sender FROM changes WHERE number = 0),
+        (SELECT min(number) FROM changes WHERE number > 0), (SELECT max(number) FROM changes)
+"""
 MARKED: Final = "SELECT name, stamp, checksum FROM markers WHERE namespace = ?"
 STANDING_MARK: Final = "SELECT stamp, checksum FROM markers WHERE namespace = ? AND name = ?"
 MARK: Final = "INSERT OR REPLACE INTO markers VALUES (?, ?, ?, ?)"

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from tiercache import Clock, Order, Record, TierError
 from tiercache_plugins.tiers.sqlite.database import Database
 from tiercache_plugins.tiers.sqlite.marking import Marking
 from tiercache_plugins.tiers.sqlite.place import Place
 from tiercache_plugins.tiers.sqlite.rows import Rows
+from tiercache_plugins.tiers.sqlite.voice import Voice
 
 log = logging.getLogger("tiercache.tier")
+
+T = TypeVar("T")
 
 _MANY: Final = 1024
 """Reads that are noted without waiting for a write."""
@@ -30,11 +33,22 @@ class SqliteTier:
     ) -> None:
         place = Place(path, patience)
         self._clock = clock
-        self._rows = Rows(place, clock, order, max_bytes)
+        self._voice = Voice()
+        self._rows = Rows(place, clock, order, max_bytes, self._voice)
         self._database = Database(place, clock, self._rows)
-        self._marking = Marking(place, clock, namespace)
+        self._marking = Marking(place, clock, namespace, self._voice)
+        self.namespace = namespace.encode()
+        """Whose markers are kept here."""
         self._noting: asyncio.Task[None] | None = None
         self._noted_at = 0.0
+
+    def announce(self, sender: bytes) -> None:
+        """Write down every change from now on, in the name of *sender*."""
+        self._voice.sender = sender
+
+    async def ask(self, act: Callable[..., T], *arguments: Any) -> T:
+        """Return `act(connection, *arguments)` from the connection that reads. Raises TierError."""
+        return await self._database.read(act, *arguments)
 
     async def open(self) -> None:
         """Open the file, made where it is missing. Raises TierRefused for one that is not a cache's."""
@@ -107,6 +121,14 @@ class SqliteTier:
     async def mark(self, markers: Mapping[str, int], below: int) -> None:
         """Raise *markers* and drop those lower than *below*, in one transaction."""
         await self._database.write(self._marking.write, markers, below)
+
+    async def remember(self, name: str, note: bytes) -> None:
+        """Keep *note* under *name*."""
+        await self._database.write(self._marking.remember, name.encode(), note)
+
+    async def recall(self, name: str) -> bytes | None:
+        """Return the note under *name*."""
+        return await self._database.write(self._marking.recall, name.encode())
 
     def stats(self) -> Mapping[str, int]:
         """Return rows and bytes as of the last write here, and what happened since the tier was opened."""

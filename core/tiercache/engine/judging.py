@@ -1,0 +1,92 @@
+"""What a frame that a far tier holds is worth: a hit, a stale copy, or nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tiercache.engine.far import Far
+from tiercache.engine.flights import Found, Probe
+from tiercache.entry import MISSING, Missing
+from tiercache.errors import Undecodable, Unserializable
+from tiercache.frame import COUNTER, SEALED, TOMBSTONE, Head
+
+if TYPE_CHECKING:
+    from tiercache.engine.pipeline import Route
+
+
+def judge(route: Route, probe: Probe, frame: bytes | None) -> Found | Missing:
+    """Return what *frame*, which the tier at the probe's level holds, is worth now."""
+    far = route.fars[probe.level]
+    counts = far.guard.counts
+    if frame is not None:
+        address = probe.address.encode()
+        try:
+            standing = head(route, far, address, frame)
+            if route.coherence is not None and far in route.behind:
+                probe.buried = max(probe.buried, route.coherence.outdated.get(probe.address, 0))
+            if standing.flags & TOMBSTONE:
+                probe.buried = max(probe.buried, standing.created_at)
+            elif (
+                standing.created_at > probe.buried
+                and route.clock.micros() < standing.stale_until
+                and not route.markers.killed(probe.key, standing.tags, standing.created_at)
+            ):
+                value = route.decoder.value(address, frame, standing)
+                route.clock.observe(standing.stamp)
+                found = Found(
+                    value, standing.created_at, standing.fresh_until, standing.stale_until, standing.tags
+                )
+                certain = _certain(route, far, found)
+                if certain and route.clock.micros() < standing.fresh_until:
+                    counts.hits += 1
+                    if not probe.detached:
+                        _promote(route, probe, standing, frame, found)
+                    return found
+                allowed = certain or found.fresh_until < found.stale_until
+                if allowed and (probe.stale is MISSING or probe.stale.created_at < found.created_at):
+                    probe.stale = found
+        except Undecodable:
+            counts.corrupt += 1
+            if not probe.detached:
+                far.writes.delete(probe.address)
+    counts.misses += 1
+    return MISSING
+
+
+def _certain(route: Route, far: Far, found: Found) -> bool:
+    """Whether *found* is known not to be out of date: otherwise it is a stale copy at best."""
+    if route.coherence is None:
+        return True
+    if far in route.behind:
+        return route.coherence.certain(far, found.created_at)
+    return far is not route.authority or route.coherence.informed()
+
+
+def head(route: Route, far: Far, address: bytes, frame: bytes) -> Head:
+    """Return the head of a frame that *far* holds, checked. Raises Undecodable.
+
+    Where a tier's serializer seals, what came without a seal was written by somebody else. Counters
+    carry none, so that the tier itself can raise them.
+    """
+    found = route.decoder.head(address, frame)
+    if far.codec.seals and not found.flags & (SEALED | COUNTER | TOMBSTONE):
+        raise Undecodable(f"tier {far.name} holds sealed entries, and this one has no seal")
+    return found
+
+
+def _promote(route: Route, probe: Probe, standing: Head, frame: bytes, found: Found) -> None:
+    """Copy an entry to the nearer far tiers, with its own stamps, where nothing newer stands."""
+    for far in route.fars[: probe.level]:
+        copied = frame
+        serializer, compressor = far.codec.name
+        if standing.serializer not in {"", serializer} or standing.compressor not in {"", compressor}:
+            try:
+                copied = far.codec.encode(
+                    probe.address.encode(), found.value, found.created_at, found.fresh_until,
+                    found.stale_until, found.tags,
+                )  # fmt: skip
+            except Unserializable:
+                # Written when the tiers spoke otherwise: this tier's serializer can't carry it.
+                continue
+        far.writes.write(far.record(probe.address, copied, found.stale_until, conditional=True))
+        far.guard.counts.promotions += 1
