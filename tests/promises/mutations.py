@@ -421,4 +421,187 @@ TAGS = (
     ),
 )
 
-MUTANTS: tuple[Mutant, ...] = READ_PATH + STAMPEDE + STALE + TIMEOUTS + REFRESH_AHEAD + JITTER + TAGS
+VERSIONING = (
+    without(
+        "versioning::a_load_that_began_before_a_change_is_stored_nowhere",
+        ENGINE + "flights.py",
+        "load.detached = True",
+        "pass",
+    ),
+    without(
+        "versioning::a_load_here_does_not_undo_a_delete_that_another_process_made",
+        ENGINE + "pipeline.py",
+        "return value, self._write(load.key, frames, life, conditional=True)",
+        "return value, self._write(load.key, frames, life, conditional=False)",
+    ),
+    without(
+        "versioning::a_load_here_does_not_undo_a_newer_value_that_another_process_set",
+        ENGINE + "pipeline.py",
+        "return value, self._write(load.key, frames, life, conditional=True)",
+        "return value, self._write(load.key, frames, life, conditional=False)",
+    ),
+    without(
+        "versioning::a_set_wins_whatever_stamp_it_finds",
+        ENGINE + "pipeline.py",
+        "waiting = self._write(key, frames, life, conditional=False)",
+        "waiting = self._write(key, frames, life, conditional=True)",
+    ),
+    without(
+        "versioning::writes_and_deletes_of_a_key_arrive_in_the_order_of_the_calls",
+        ENGINE + "batching/writes.py",
+        "        self._queue.append(op)\n",
+        "        self._queue.appendleft(op)\n",
+    ),
+)
+
+CONDITIONAL_REFRESH = (
+    without(
+        "conditional_refresh::a_value_that_its_loader_confirms_has_a_new_life_and_keeps_its_tags",
+        ENGINE + "pipeline.py",
+        "life.tags if brought.tags is None else tuple(brought.tags),",
+        "() if brought.tags is None else tuple(brought.tags),",
+    ),
+    without(
+        "conditional_refresh::what_was_invalidated_is_not_offered_for_confirmation",
+        ENGINE + "pipeline.py",
+        "                    and self.clock.micros() < head.stale_until\n"
+        "                    and not self.markers.killed(probe.key, head.tags, head.created_at)\n",
+        "                    and self.clock.micros() < head.stale_until\n",
+        (
+            ENGINE + "loads.py",
+            "or self.detached or not self.route.lives(self.key, stale)",
+            "or self.detached",
+        ),
+    ),
+)
+
+ADAPTIVE = (
+    without(
+        "adaptive::a_loader_decides_on_ttl_tags_and_whether_to_store",
+        ENGINE + "pipeline.py",
+        "life.ttl if brought.ttl is None else seconds(brought.ttl),",
+        "life.ttl,",
+    ),
+    without(
+        "adaptive::a_loader_decides_on_ttl_tags_and_whether_to_store",
+        ENGINE + "pipeline.py",
+        "        if not store:\n            return value, []\n",
+        "",
+    ),
+    without(
+        "adaptive::what_one_load_asks_for_changes_no_other",
+        ENGINE + "pipeline.py",
+        "life = load.life = self._jittered(life)",
+        "life = load.life = self.life = self._jittered(life)",
+    ),
+    without(
+        "adaptive::what_a_load_asks_for_holds_where_it_ends_in_the_background",
+        ENGINE + "pipeline.py",
+        "life.ttl if brought.ttl is None else seconds(brought.ttl),",
+        "life.ttl if brought.ttl is None or load._background else seconds(brought.ttl),",
+    ),
+)
+
+NEGATIVE = (
+    without(
+        "negative::what_is_empty_is_a_hit_in_every_tier",
+        CORE + "cache/loading.py",
+        "        if value is not MISSING:\n            if way.rules.refresh_ahead",
+        "        if value:\n            if way.rules.refresh_ahead",
+    ),
+    without(
+        "negative::what_is_empty_is_a_hit_in_every_tier",
+        ENGINE + "loads.py",
+        "if found is not MISSING and not self._tired(found):",
+        "if found is not MISSING and found.value is not None and not self._tired(found):",
+    ),
+    without(
+        "negative::what_does_not_exist_has_a_life_of_its_own",
+        ENGINE + "pipeline.py",
+        "life = Life(self.rules.negative_ttl, 0.0, life.tags)",
+        "life = Life(life.ttl, 0.0, life.tags)",
+    ),
+    without(
+        "negative::a_flood_of_absent_keys_drives_out_nothing_that_exists",
+        ENGINE + "negatives.py",
+        "if len(self._absent) > MOST:",
+        "if len(self._absent) > 10**9:",
+    ),
+    without(
+        "negative::errors_are_remembered_for_a_while_where_the_route_asks_for_it",
+        ENGINE + "loads.py",
+        "                self.route.negatives.remember(self.key, error)\n",
+        "                pass\n",
+    ),
+)
+
+BREAKER = (
+    without(
+        "breaker::one_failure_leaves_a_tier_in_use_and_a_run_of_them_does_not",
+        ENGINE + "breaker.py",
+        "FAILURES: Final = 5",
+        "FAILURES: Final = 1",
+    ),
+    without(
+        "breaker::a_tier_behind_an_open_breaker_costs_no_call",
+        ENGINE + "breaker.py",
+        'if self.state == "half-open" or self._monotonic() < self._until:\n            return False\n'
+        '        self._become("half-open")',
+        'if False:\n            return False\n        self._become("half-open")',
+        (
+            ENGINE + "guard.py",
+            "self._deadlines.strays > 0 or self.breaker.barred()",
+            "self._deadlines.strays > 0",
+        ),
+    ),
+    without(
+        "breaker::after_a_pause_one_call_is_let_through_and_not_a_crowd",
+        ENGINE + "breaker.py",
+        'if self.state == "half-open" or self._monotonic() < self._until:\n            return False\n'
+        '        self._become("half-open")',
+        'if self._monotonic() < self._until:\n            return False\n        self._become("half-open")',
+    ),
+    without(
+        "breaker::nobody_waits_for_a_tier_that_hangs_beyond_its_deadline",
+        ENGINE + "guard.py",
+        "result = await self._deadlines.within(limit, act, *arguments, given_up=given_up)",
+        "result = await act(*arguments)",
+    ),
+    without(
+        "breaker::bytes_that_nobody_can_read_say_nothing_about_whether_the_tier_is_well",
+        ENGINE + "pipeline.py",
+        "                counts.corrupt += 1\n                if not probe.detached:",
+        "                counts.corrupt += 1\n                far.guard.failed(ValueError())\n"
+        "                if not probe.detached:",
+    ),
+    without(
+        "breaker::what_a_tier_could_not_be_told_is_not_read_from_it_until_it_was",
+        ENGINE + "recovery.py",
+        "return self.whole or address in self._writes or address in self._deletes",
+        "return self.whole",
+    ),
+    without(
+        "breaker::a_delete_that_is_made_good_spares_what_another_process_wrote_meanwhile",
+        ENGINE + "recovery.py",
+        "if _newer(frame, missed):",
+        "if False:",
+    ),
+    without(
+        "breaker::of_many_writes_that_a_tier_missed_the_last_of_each_key_is_made_good",
+        ENGINE + "recovery.py",
+        "        self._drop(record.key)\n"
+        "        self._writes[record.key] = _Missed(record.key, record.stamp, record)\n",
+        "        self._writes.setdefault(record.key, _Missed(record.key, record.stamp, record))\n",
+    ),
+    without(
+        "breaker::a_write_that_a_tier_refuses_does_not_hold_up_the_others",
+        ENGINE + "recovery.py",
+        "        else:\n            self._narrow(chosen)\n",
+        "        else:\n            pass\n",
+    ),
+)
+
+MUTANTS: tuple[Mutant, ...] = (
+    READ_PATH + STAMPEDE + STALE + TIMEOUTS + REFRESH_AHEAD + JITTER + TAGS
+    + VERSIONING + CONDITIONAL_REFRESH + ADAPTIVE + NEGATIVE + BREAKER
+)  # fmt: skip
