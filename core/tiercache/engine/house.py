@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from tiercache.clock import Clock
 from tiercache.contracts import NearTier
 from tiercache.engine import telemetry
+from tiercache.engine.batching.reads import quiet
 from tiercache.engine.coherence import Coherence
 from tiercache.engine.far import Far
 from tiercache.engine.flights import Closing
@@ -134,6 +136,8 @@ class House:
 
     async def close(self) -> None:
         """Wait for what is under way, then close every far tier, also where another fails or hangs."""
+        reads = [far.reads for far in self.fars.values()]
+        await self._close("what was being read", partial(quiet, reads))
         running = [task for route in self.routes.values() for task in route.flights.running]
         if running:
             _, late = await asyncio.wait(running, timeout=CLOSE_WITHIN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tiercache.engine.guard import FRAMES, Guard, answers
@@ -52,6 +53,11 @@ class Reads:
         self._waiting[address] = [landing]
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="tiercache-reads")
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is in flight."""
+        return self._task is not None
 
     async def idle(self) -> None:
         """Wait until nothing is in flight."""
@@ -110,3 +116,12 @@ class Reads:
             batch, self._waiting = self._waiting, {}
             return batch
         return {key: self._waiting.pop(key) for key in list(self._waiting)[:MOST_KEYS]}
+
+
+async def quiet(lanes: Sequence[Reads]) -> None:
+    """Wait until nothing is in flight in any of *lanes*: what one does not find, another is asked for."""
+    await asyncio.sleep(0)
+    while any(lane.busy for lane in lanes):
+        await asyncio.gather(*(lane.idle() for lane in lanes))
+        # A tier that is away answers in the loop's next turn.
+        await asyncio.sleep(0)
