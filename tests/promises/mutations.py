@@ -24,10 +24,10 @@ READ_PATH = (
     ),
     without(
         "read_path::a_copy_between_far_tiers_keeps_the_life_of_the_entry",
-        ENGINE + "pipeline.py",
-        "            copied = frame\n",
-        "            copied = far.codec.encode(probe.address.encode(), found.value, self.clock.stamp(), "
-        "self.until(self.life.ttl), self.until(self.life.ttl), found.tags)\n",
+        ENGINE + "judging.py",
+        "        copied = frame\n",
+        "        copied = far.codec.encode(probe.address.encode(), found.value, route.clock.stamp(), "
+        "route.until(route.life.ttl), route.until(route.life.ttl), found.tags)\n",
     ),
     without(
         "read_path::a_near_tier_of_shorter_life_shortens_its_own_copy_alone",
@@ -43,7 +43,7 @@ READ_PATH = (
     ),
     without(
         "read_path::an_older_copy_never_replaces_a_newer_one_in_a_tier_between",
-        ENGINE + "pipeline.py",
+        ENGINE + "judging.py",
         "far.record(probe.address, copied, found.stale_until, conditional=True)",
         "far.record(probe.address, copied, found.stale_until, conditional=False)",
     ),
@@ -78,8 +78,8 @@ READ_PATH = (
     ),
     without(
         "read_path::a_hit_in_the_last_tier_fills_both_tiers_before_it",
-        ENGINE + "pipeline.py",
-        "for far in self.fars[: probe.level]:",
+        ENGINE + "judging.py",
+        "for far in route.fars[: probe.level]:",
         "for far in ():",
     ),
     without(
@@ -180,10 +180,9 @@ STALE = (
     ),
     without(
         "stale::what_was_removed_is_not_served_as_a_stale_copy_either",
-        ENGINE + "pipeline.py",
-        "                    and self.clock.micros() < head.stale_until\n"
-        "                    and not self.markers.killed(probe.key, head.tags, head.created_at)\n",
-        "                    and self.clock.micros() < head.stale_until\n",
+        ENGINE + "judging.py",
+        "                and not route.markers.killed(probe.key, standing.tags, standing.created_at)\n",
+        "",
         (
             ENGINE + "loads.py",
             "or self.detached or not self.route.lives(self.key, stale)",
@@ -270,6 +269,12 @@ TIMEOUTS = (
         ENGINE + "house.py",
         "_, late = await asyncio.wait(running, timeout=CLOSE_WITHIN)",
         "_, late = await asyncio.wait(running, timeout=0)",
+    ),
+    without(
+        "timeouts::closing_leaves_no_load_behind_that_was_still_looking_into_a_far_tier",
+        ENGINE + "house.py",
+        'await self._close("what was being read", partial(quiet, reads))\n',
+        "pass\n",
     ),
     without(
         "timeouts::an_error_in_the_background_is_counted_and_no_callers_problem",
@@ -360,8 +365,8 @@ TAGS = (
     without(
         "tags::a_shared_tier_that_was_flushed_revives_nothing_on_the_disk_below",
         ENGINE + "invalidation.py",
-        "return [done for far in self._fars if (",
-        "return [done for far in self._fars[:1] if (",
+        "owe(markers, below) for far in self._fars if",
+        "owe(markers, below) for far in self._fars[:1] if",
         (ENGINE + "ledger.py", "self._markers.all().items() if", "{}.items() if"),
     ),
     without(
@@ -390,8 +395,8 @@ TAGS = (
     ),
     without(
         "tags::an_entry_dated_ahead_is_invalidated_by_whoever_has_seen_it",
-        ENGINE + "pipeline.py",
-        "                    self.clock.observe(head.stamp)\n",
+        ENGINE + "judging.py",
+        "                route.clock.observe(standing.stamp)\n",
         "",
     ),
     without(
@@ -463,10 +468,9 @@ CONDITIONAL_REFRESH = (
     ),
     without(
         "conditional_refresh::what_was_invalidated_is_not_offered_for_confirmation",
-        ENGINE + "pipeline.py",
-        "                    and self.clock.micros() < head.stale_until\n"
-        "                    and not self.markers.killed(probe.key, head.tags, head.created_at)\n",
-        "                    and self.clock.micros() < head.stale_until\n",
+        ENGINE + "judging.py",
+        "                and not route.markers.killed(probe.key, standing.tags, standing.created_at)\n",
+        "",
         (
             ENGINE + "loads.py",
             "or self.detached or not self.route.lives(self.key, stale)",
@@ -569,10 +573,10 @@ BREAKER = (
     ),
     without(
         "breaker::bytes_that_nobody_can_read_say_nothing_about_whether_the_tier_is_well",
-        ENGINE + "pipeline.py",
-        "                counts.corrupt += 1\n                if not probe.detached:",
-        "                counts.corrupt += 1\n                far.guard.failed(ValueError())\n"
-        "                if not probe.detached:",
+        ENGINE + "judging.py",
+        "            counts.corrupt += 1\n            if not probe.detached:",
+        "            counts.corrupt += 1\n            far.guard.failed(ValueError())\n"
+        "            if not probe.detached:",
     ),
     without(
         "breaker::what_a_tier_could_not_be_told_is_not_read_from_it_until_it_was",

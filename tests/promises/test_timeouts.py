@@ -116,6 +116,35 @@ def test_closing_waits_for_a_load_in_the_background():
     asyncio.run(main())
 
 
+def test_closing_leaves_no_load_behind_that_was_still_looking_into_a_far_tier():
+    """asyncio: what nobody waits for is a "Task was destroyed but it is pending" at the end."""
+
+    async def main():
+        source = Source("v")
+        cache = opened(described(refresh_ahead=0.5), clock=(clock := FakeClock()), plugins=["marked"])
+        async with asyncio.timeout(PATIENCE):
+            await cache.start()
+            await cache.get_or_set("k", source)
+            await settle()
+            clock.advance(60)
+            shelf = cache._house.fars["shelf"].guard.tier
+            shelf.gate.clear()
+            source.gate.clear()
+            assert await cache.get_or_set("k", source) == "v"
+            await settle()
+            closing = asyncio.create_task(cache.close())
+            await settle()
+            shelf.gate.set()
+            await settle()
+            assert source.at_once == 1
+            assert not closing.done()
+            source.gate.set()
+            await closing
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(main())
+
+
 def test_an_error_in_the_background_is_counted_and_no_callers_problem():
     """bentocache tests "should not generate an unhandled promise rejection" of a factory that ends late."""
 
