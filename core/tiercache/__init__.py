@@ -51,7 +51,7 @@ from tiercache.contracts import (
 from tiercache.decorators import AsyncCached, Decorator, SyncCached
 from tiercache.decorators.function import FunctionStats
 from tiercache.engine.loads import LoadContext, Loaded
-from tiercache.engine.stats import RouteStats, Stats, TierStats
+from tiercache.engine.stats import Outcomes, PatternStats, RouteStats, Stats, TierStats
 from tiercache.entry import MISSING, Entry, Missing, Terms, Trust
 from tiercache.errors import (
     CacheClosed,
@@ -117,8 +117,10 @@ __all__ = [
     "NearTier",
     "NearTierConfig",
     "Order",
+    "Outcomes",
     "Pattern",
     "PatternConfig",
+    "PatternStats",
     "PluginError",
     "Policy",
     "PolicyConfig",

@@ -245,6 +245,10 @@ class Cache(Loading):
         """
         self._here()
         labels = self._house.invalidation.check(tags, prefix, match)
+        counted = self._house.invalidations
+        counted["tags"] += bool(labels)
+        counted["prefix"] += prefix is not None
+        counted["match"] += match is not None
         if match is None:
             await self._house.invalidation.covering(labels, prefix)
             return None
@@ -262,6 +266,7 @@ class Cache(Loading):
         """
         self._here()
         self._house.check_wipes()
+        self._house.invalidations["clear"] += 1
         durable = self._house.invalidation.mark_everything()
         self._empty()
         for done in durable:

@@ -79,7 +79,8 @@ class Loading(Reading):
                 raise
             return fallback
         finally:
-            way.counts.misses += load.loading
+            if load.loading:
+                way.counts.missed(key)
         if load.outdated(since):
             return await self.get_or_set(
                 key, loader, route=route, ttl=ttl, stale=stale, tags=tags, as_type=as_type, fallback=fallback
@@ -140,8 +141,9 @@ class Loading(Reading):
                 elif value is not MISSING:
                     found[key] = way.own(value)
         finally:
-            for _, way, load, waiter in waiting:
-                way.counts.misses += load.loading
+            for key, way, load, waiter in waiting:
+                if load.loading:
+                    way.counts.missed(key)
                 # Those behind one that failed were not waited for.
                 waiter.cancel()
                 load.leave(waiter)

@@ -99,7 +99,7 @@ class Reading:
         for key, way, waiter in asked:
             arrived = await waiter if waiter is not None else MISSING
             if arrived is MISSING:
-                way.counts.misses += 1
+                way.counts.missed(key)
             else:
                 found[key] = way.own(arrived.value)
         if as_type is not None:
@@ -138,7 +138,7 @@ class Reading:
         way.counts.near_misses += 1
         found = await way.read_or_stale(key)
         if found is MISSING:
-            way.counts.misses += 1
+            way.counts.missed(key)
             return default
         value = way.own(found.value)
         if as_type is None:

@@ -180,6 +180,7 @@ def build(plan: Plan, clock: Clock) -> House:
         routes=routes,
         default=plan.default,
         globs=[(pattern, route.name) for route in plan.routes.values() for pattern in route.keys],
+        patterns=(*plan.telemetry.patterns, *(key for route in plan.routes.values() for key in route.keys)),
         nears=nears,
         fars=fars,
         coherences=coherences,

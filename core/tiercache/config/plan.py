@@ -61,6 +61,8 @@ class TelemetryPlan:
 
     metrics: bool = False
     """Whether counters are offered to the application's meter provider."""
+    patterns: tuple[str, ...] = ()
+    """Patterns of keys that are told apart, before those of the routes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ def check(settings: Settings, registry: Registry) -> Plan:
         stages=MappingProxyType(stages),
         routes=MappingProxyType(routes),
         default=checker.default,
-        telemetry=TelemetryPlan(metrics=checker.telemetry.metrics),
+        telemetry=TelemetryPlan(metrics=checker.telemetry.metrics, patterns=checker.telemetry.patterns),
         warnings=(*settings.warnings, *report(warnings(checker), settings, checker.secrecy)),
         registry=registry,
     )

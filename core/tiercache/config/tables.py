@@ -98,6 +98,11 @@ class TelemetryTable(Table):
     metrics: bool = Field(
         False, description="Whether counters are offered to the application's meter provider."
     )
+    patterns: tuple[Annotated[str, AfterValidator(_glob)], ...] = Field(
+        (),
+        description='Patterns of keys, such as "user:*", that statistics and spans tell apart, before those '
+        "of the routes.",
+    )
 
 
 class RouteTable(Table):

@@ -13,7 +13,7 @@ from tiercache.engine.codec import Codec
 from tiercache.engine.guard import DEADLINE, Guard
 from tiercache.engine.ledger import Ledger
 from tiercache.engine.recovery import Recovery
-from tiercache.engine.stats import TierStats
+from tiercache.engine.stats import REASONS, TierStats
 from tiercache.frame import stamp_of
 
 
@@ -94,6 +94,7 @@ class Far:
         """Return what was counted."""
         counts = self.guard.counts
         tier = self.guard.tier
+        own = tier.stats() if isinstance(tier, Measured) else {}
         return TierStats(
             kind="far",
             hits=counts.hits,
@@ -101,10 +102,16 @@ class Far:
             promotions=counts.promotions,
             writes=counts.writes,
             deletes=counts.deletes,
+            calls=counts.calls,
+            seconds=counts.seconds,
+            bytes_read=counts.bytes_read,
+            bytes_written=counts.bytes_written,
             errors=counts.errors,
+            timeouts=self.guard.timeouts,
             corrupt=counts.corrupt,
             available=self.guard.available,
             breaker=self.guard.breaker.state,
             queued=len(self.recovery) + len(self.ledger),
-            own=tier.stats() if isinstance(tier, Measured) else {},
+            evictions={reason: own[name] for name, reason in REASONS if name in own},
+            own=own,
         )

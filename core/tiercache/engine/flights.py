@@ -143,6 +143,8 @@ class Probe:
         except Exception:
             log.exception("a far read ended in an error of tiercache or of a plugin; taken as a miss")
             found = MISSING
+        counts = self.route.counts
+        counts.landed(self.key, self.level, hit=found is not MISSING, failed=failed)
         self.level += 1
         if found is MISSING and self.level < len(self.route.fars):
             self.route.fars[self.level].reads.submit(self.address, self)

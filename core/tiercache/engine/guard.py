@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from time import perf_counter
 from typing import Any, Final, TypeVar
 
 from tiercache.clock import Clock
@@ -141,6 +142,7 @@ class Guard:
         if self._closed or self._deadlines.strays or not self.breaker.admit():
             return None
         limit = limit or self.deadline
+        began = perf_counter()
         try:
             if not self._opened:
                 await self._deadlines.within(limit, self._open, given_up=given_up)
@@ -161,6 +163,9 @@ class Guard:
             if not self._opened:
                 self.breaker.trip()
             return None
+        finally:
+            self.counts.calls += 1
+            self.counts.seconds += perf_counter() - began
         self.breaker.succeeded()
         if not self.available:
             self.available = True

@@ -20,7 +20,8 @@ from tiercache.engine.hearing import Hearing
 from tiercache.engine.invalidation import Invalidation
 from tiercache.engine.markers import MOST
 from tiercache.engine.pipeline import Route
-from tiercache.engine.stats import RouteStats, Stats, TierStats
+from tiercache.engine.snapshot import snapshot
+from tiercache.engine.stats import Patterns, Stats
 from tiercache.entry import Entry
 from tiercache.errors import Undecodable, Unsupported
 from tiercache.frame import TOMBSTONE
@@ -47,14 +48,17 @@ class House:
     __slots__ = (
         "__weakref__",
         "_globs",
+        "began",
         "clock",
         "closing",
         "default",
         "fars",
         "hearing",
         "invalidation",
+        "invalidations",
         "namespace",
         "nears",
+        "patterns",
         "routes",
         "tombstone",
     )
@@ -67,6 +71,7 @@ class House:
         routes: Mapping[str, Route],
         default: str,
         globs: Sequence[tuple[str, str]],
+        patterns: Sequence[str] = (),
         nears: Mapping[str, NearTier],
         fars: Mapping[str, Far],
         coherences: Sequence[Coherence] = (),
@@ -76,6 +81,9 @@ class House:
     ) -> None:
         self.namespace = namespace
         self.clock = clock
+        self.began = clock.monotonic()
+        self.invalidations = {"tags": 0, "prefix": 0, "match": 0, "clear": 0}
+        self.patterns = Patterns({pattern: glob(pattern).fullmatch for pattern in patterns})
         self.routes = dict(routes)
         self.default = self.routes[default]
         self.nears = dict(nears)
@@ -93,6 +101,7 @@ class House:
             delete=self.delete,
         )  # fmt: skip
         for route in self.routes.values():
+            route.counts.patterns = self.patterns
             route.know(*parts, self.closing, self.invalidation.markers, coherences)
         self.hearing = Hearing(
             namespace, clock, routes=parts[0], nears=parts[1], coherences=coherences,
@@ -317,32 +326,4 @@ class House:
 
     def stats(self) -> Stats:
         """Return a snapshot of what was counted."""
-        tiers: dict[str, TierStats] = {}
-        for name, near in self.nears.items():
-            own = near.stats()
-            travelled = [route for route in self.routes.values() if route.near is near]
-            tiers[name] = TierStats(
-                kind="near",
-                hits=sum(route.keeping.hits() for route in travelled) + own.get("hits", 0),
-                misses=sum(route.counts.near_misses for route in travelled),
-                own=own,
-            )
-        for name, far in self.fars.items():
-            tiers[name] = far.stats()
-        return Stats(
-            hits=sum(tier.hits for tier in tiers.values()),
-            misses=sum(route.counts.misses for route in self.routes.values()),
-            tiers=tiers,
-            routes={
-                name: RouteStats(
-                    misses=route.counts.misses,
-                    loads=route.counts.loads,
-                    load_errors=route.counts.load_errors,
-                    load_seconds=route.counts.load_seconds,
-                    sets=route.counts.sets,
-                    stale_served=route.counts.stale_served,
-                    refreshes=route.counts.refreshes,
-                )
-                for name, route in self.routes.items()
-            },
-        )
+        return snapshot(self)

@@ -187,6 +187,7 @@ class Load:
         self.since, began = self.route.moment(), self.route.clock.stamp()
         counts = self.route.counts
         counts.loads += 1
+        counts.patterns.of(self.key).loads += 1
         started = time.perf_counter()
         try:
             value = await self.route.load(self.key, self._called())

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Self
+
+OTHER: Final = "other"
+"""The row of the keys that no declared pattern matches."""
+
+REASONS: Final = (("evicted", "room"), ("expired", "expired"), ("refused", "refused"))
+"""What tiers call it when they give entries up themselves, and why that is."""
+
+STATE: Final = MappingProxyType({"state": True})
+"""Metadata of fields that tell how things are, and not how often something happened."""
 
 
 class FarCounts:
     """What one far tier did since the cache was opened."""
 
-    __slots__ = ("corrupt", "deletes", "errors", "hits", "misses", "promotions", "writes")
+    __slots__ = (
+        "bytes_read", "bytes_written", "calls", "corrupt", "deletes", "errors", "hits", "misses",
+        "promotions", "seconds", "writes",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.hits = 0
@@ -19,21 +33,70 @@ class FarCounts:
         self.deletes = 0
         self.promotions = 0
         """Entries copied into this tier because a farther one had them."""
+        self.calls = 0
+        """Batches that were sent, those that failed among them."""
+        self.seconds = 0.0
+        """Spent waiting for them."""
+        self.bytes_read = 0
+        self.bytes_written = 0
         self.errors = 0
         """Calls that failed, and were taken as a miss or a skipped write."""
         self.corrupt = 0
         """Frames that were not what they claimed to be: a miss and a deletion each."""
 
 
+class PatternCounts:
+    """What happened to the keys of one declared pattern."""
+
+    __slots__ = ("hits", "loads", "misses")
+
+    def __init__(self) -> None:
+        self.hits = 0
+        """Reads that a far tier answered."""
+        self.misses = 0
+        self.loads = 0
+
+
+class Patterns:
+    """The declared patterns of keys, in the order in which they are tried, and a row for each.
+
+    Asked off the near path alone: a look-up tries pattern after pattern. However many keys there are, there
+    is one row a pattern, and one for the rest.
+    """
+
+    __slots__ = ("_matches", "rows")
+
+    def __init__(self, globs: Mapping[str, Callable[[str], object]]) -> None:
+        self._matches = tuple((matches, pattern) for pattern, matches in globs.items())
+        self.rows = {pattern: PatternCounts() for pattern in (*globs, OTHER)}
+        """By pattern."""
+
+    def name(self, key: str) -> str:
+        """Return the first pattern that matches *key*, else `OTHER`."""
+        for matches, pattern in self._matches:
+            if matches(key):
+                return pattern
+        return OTHER
+
+    def of(self, key: str) -> PatternCounts:
+        """Return the row that *key* counts in."""
+        return self.rows[self.name(key)]
+
+
 class RouteCounts:
     """What happened on one route since the cache was opened."""
 
     __slots__ = (
-        "load_errors", "load_seconds", "loads", "misses", "near_misses", "refreshes", "sets", "stale_served",
+        "far", "load_errors", "load_seconds", "loads", "misses", "near_hits", "near_misses",
+        "near_promotions", "patterns", "refreshes", "sets", "stale_served",
     )  # fmt: skip
 
     def __init__(self) -> None:
+        self.near_hits = 0
+        """As of the last snapshot: hits are counted on the entries."""
         self.near_misses = 0
+        self.near_promotions = 0
+        """Entries copied into the near tier because a far one had them."""
         self.misses = 0
         """Reads that no tier could answer."""
         self.loads = 0
@@ -44,10 +107,64 @@ class RouteCounts:
         """Callers who were given a stale copy, because a loader or every far tier failed or was slow."""
         self.refreshes = 0
         """Loads that were started while the entry was still fresh."""
+        self.far: list[list[int]] = []
+        """By far tier, in the order of the route: hits, misses, and reads that it could not answer."""
+        self.patterns = Patterns({})
+        """The cache's own, once it is built."""
+
+    def landed(self, key: str, level: int, *, hit: bool, failed: bool) -> None:
+        """Count a read that the far tier at *level* answered, or could not."""
+        while len(self.far) <= level:
+            self.far.append([0, 0, 0])
+        self.far[level][2 if failed else 1 - hit] += 1
+        if hit:
+            self.near_promotions += 1
+            self.patterns.of(key).hits += 1
+
+    def missed(self, key: str) -> None:
+        """Count a read that no tier could answer."""
+        self.misses += 1
+        self.patterns.of(key).misses += 1
+
+
+class Snapshot:
+    """Base of what a snapshot consists of: numbers that only rise are subtracted, states are kept."""
+
+    __slots__ = ()
+
+    def since(self, previous: Self) -> Self:
+        """Return what was counted after *previous*, an earlier snapshot of the same cache.
+
+        What is not a count, such as `breaker` or `queued`, stays what it is in this snapshot.
+        """
+        changed: dict[str, Any] = {}
+        for one in dataclasses.fields(self):  # type: ignore[arg-type]
+            now, before = getattr(self, one.name), getattr(previous, one.name)
+            if "state" not in one.metadata and not isinstance(now, (str, bool)):
+                changed[one.name] = _difference(now, before)
+        return dataclasses.replace(self, **changed)  # type: ignore[type-var]
+
+
+def _difference(now: Any, before: Any) -> Any:
+    if isinstance(now, Snapshot):
+        return now.since(before) if before is not None else now
+    if isinstance(now, Mapping):
+        return {name: _difference(value, before.get(name)) for name, value in now.items()}
+    return now if before is None else now - before
 
 
 @dataclass(frozen=True, slots=True)
-class TierStats:
+class Outcomes(Snapshot):
+    """How one tier answered the reads of one route."""
+
+    hits: int = 0
+    misses: int = 0
+    errors: int = 0
+    """Reads that it could not answer, because it was away or slow."""
+
+
+@dataclass(frozen=True, slots=True)
+class TierStats(Snapshot):
     """One tier in a snapshot."""
 
     kind: str
@@ -55,24 +172,36 @@ class TierStats:
     hits: int
     misses: int
     promotions: int = 0
+    """Entries copied here because a farther tier had them."""
     writes: int = 0
     deletes: int = 0
+    calls: int = 0
+    """Batches that a far tier was sent."""
+    seconds: float = 0.0
+    """Spent waiting for them."""
+    bytes_read: int = 0
+    """Bytes of the frames that came from a far tier, and so `bytes_written`."""
+    bytes_written: int = 0
     errors: int = 0
+    timeouts: int = 0
+    """Those of the errors that were calls not over by their deadline."""
     corrupt: int = 0
+    evictions: Mapping[str, int] = field(default_factory=dict)
+    """Entries that the tier itself gave up, by reason: "room", "expired", and what else it tells."""
     available: bool = True
     """Whether the last call to the tier went well."""
     breaker: str = "closed"
     """Of a far tier: "closed", "open" (it is left alone, and misses at no cost), or "half-open" (one call
     tries whether it is back).
     """
-    queued: int = 0
+    queued: int = field(default=0, metadata=STATE)
     """Writes and deletes that a far tier has yet to be told; until then it is a miss for their keys."""
-    own: Mapping[str, int] = field(default_factory=dict)
+    own: Mapping[str, int] = field(default_factory=dict, metadata=STATE)
     """What the tier counts itself, such as `entries`, `bytes`, `evicted`, `expired`."""
 
 
 @dataclass(frozen=True, slots=True)
-class RouteStats:
+class RouteStats(Snapshot):
     """One route in a snapshot."""
 
     misses: int
@@ -85,10 +214,24 @@ class RouteStats:
     """Callers who were given a stale copy, because a loader or every far tier failed or was slow."""
     refreshes: int = 0
     """Loads that were started in the background while the entry was still fresh."""
+    tiers: Mapping[str, Outcomes] = field(default_factory=dict)
+    """How each tier of the route answered, nearest first."""
+    loading: int = field(default=0, metadata=STATE)
+    """Loads under way now."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stats:
+class PatternStats(Snapshot):
+    """The keys of one declared pattern in a snapshot."""
+
+    hits: int
+    """Reads that some tier answered."""
+    misses: int
+    loads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats(Snapshot):
     """A snapshot of everything counted since the cache was opened."""
 
     hits: int
@@ -99,6 +242,14 @@ class Stats:
     """By name, in the order of the document."""
     routes: Mapping[str, RouteStats]
     """By name, in the order of the document."""
+    seconds: float = 0.0
+    """What the snapshot covers: since the cache was made, or since the snapshot that `since` was given."""
+    patterns: Mapping[str, PatternStats] = field(default_factory=dict)
+    """By pattern: those of `[telemetry] patterns`, then those of the routes, then "other"."""
+    invalidations: Mapping[str, int] = field(default_factory=dict)
+    """Calls by what was asked for: "tags", "prefix", "match", "clear"."""
+    export_errors: int = 0
+    """Batches of spans or metrics that the exporter of `[telemetry]` could not deliver."""
 
     @property
     def hit_rate(self) -> float:
@@ -106,6 +257,10 @@ class Stats:
         reads = self.hits + self.misses
         return self.hits / reads if reads else 0.0
 
+    def per_second(self, count: float) -> float:
+        """Return *count*, one of the numbers of this snapshot, by the seconds that the snapshot covers."""
+        return count / self.seconds if self.seconds > 0 else 0.0
+
     def as_dict(self) -> dict[str, Any]:
         """Return the snapshot as dictionaries and numbers, ready for JSON."""
-        return {**asdict(self), "hit_rate": self.hit_rate}
+        return {**dataclasses.asdict(self), "hit_rate": self.hit_rate}

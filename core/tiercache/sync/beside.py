@@ -65,7 +65,7 @@ class Beside(Load):
     def _count(self, spent: float) -> None:
         counts = self.route.counts
         counts.near_misses += 1
-        counts.misses += 1
+        counts.missed(self.key)
         counts.loads += 1
         counts.load_seconds += spent
 

@@ -101,6 +101,8 @@ class Reads:
             # Hidden: a write that was acknowledged meanwhile has not reached the tier.
             failed = frames is None or hides(address)
             frame = None if frames is None or failed else frames[index]
+            if frame is not None:
+                self._guard.counts.bytes_read += len(frame)
             for landing in landings:
                 landing.land(frame, failed=failed)
 

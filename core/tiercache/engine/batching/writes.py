@@ -200,6 +200,7 @@ class Writes:
                 stamps[id(record)] = stamp
                 if stamp:
                     self._guard.counts.writes += 1
+                    self._guard.counts.bytes_written += len(record.frame)
                     recovery.written(record)
         return [stamps.get(id(record), 0) for record in records]
 

@@ -1,0 +1,98 @@
+"""The snapshot of a house: where its plain integers are read, and nowhere else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from tiercache.contracts import NearTier
+from tiercache.engine.stats import REASONS, Outcomes, PatternStats, RouteStats, Stats, TierStats
+from tiercache.entry import Entry, Terms
+
+if TYPE_CHECKING:
+    from tiercache.engine.house import House
+    from tiercache.engine.pipeline import Route
+
+
+def snapshot(house: House) -> Stats:
+    """Return what *house* has counted. Costs about 40 ns an entry of the near tiers, twice that where
+    several routes share one.
+    """
+    routes = house.routes.values()
+    tiers: dict[str, TierStats] = {}
+    for name, near in house.nears.items():
+        own = near.stats()
+        travelled = [route for route in routes if route.near is near]
+        _share(near, travelled, own.get("hits", 0))
+        tiers[name] = TierStats(
+            kind="near",
+            hits=sum(route.keeping.hits() for route in travelled) + own.get("hits", 0),
+            misses=sum(route.counts.near_misses for route in travelled),
+            promotions=sum(route.counts.near_promotions for route in travelled),
+            evictions={reason: own[name] for name, reason in REASONS if name in own},
+            own=own,
+        )
+    for name, far in house.fars.items():
+        tiers[name] = far.stats()
+    return Stats(
+        hits=sum(tier.hits for tier in tiers.values()),
+        misses=sum(route.counts.misses for route in routes),
+        tiers=tiers,
+        routes={name: _route(house, route) for name, route in house.routes.items()},
+        seconds=max(house.clock.monotonic() - house.began, 0.0),
+        patterns={
+            pattern: PatternStats(hits=row.hits, misses=row.misses, loads=row.loads)
+            for pattern, row in house.patterns.rows.items()
+        },
+        invalidations=dict(house.invalidations),
+    )
+
+
+def _route(house: House, route: Route) -> RouteStats:
+    counts = route.counts
+    tiers: dict[str, Outcomes] = {}
+    for name, near in house.nears.items():
+        if near is route.near:
+            tiers[name] = Outcomes(hits=counts.near_hits, misses=counts.near_misses)
+    for level, far in enumerate(route.fars):
+        hits, misses, errors = counts.far[level] if level < len(counts.far) else (0, 0, 0)
+        tiers[far.name] = Outcomes(hits=hits, misses=misses, errors=errors)
+    return RouteStats(
+        misses=counts.misses,
+        loads=counts.loads,
+        load_errors=counts.load_errors,
+        load_seconds=counts.load_seconds,
+        sets=counts.sets,
+        stale_served=counts.stale_served,
+        refreshes=counts.refreshes,
+        tiers=tiers,
+        loading=len(route.flights.running),
+    )
+
+
+def _share(near: NearTier, routes: list[Route], living: int) -> None:
+    """Tell each of *routes*, all those over *near*, how many of the hits are its own."""
+    held: Counter[str] = Counter()
+    if len(routes) == 1:
+        held[routes[0].name] = living
+    else:
+        by_terms: Counter[Terms] = Counter()
+        for entry in _entries(near):
+            if entry.hits:
+                by_terms[entry.terms] += entry.hits
+        for terms, hits in by_terms.items():
+            held[terms.route] += hits
+    for route in routes:
+        # Entries of a dictionary that was cleared are found again when it has been taken apart: never fewer.
+        route.counts.near_hits = max(route.counts.near_hits, route.keeping.hits() + held[route.name])
+
+
+def _entries(near: NearTier) -> Iterator[Entry]:
+    parts = near.segments or ((near.entries,) if near.entries is not None else ())
+    if parts:
+        # Lists first: threads ask while the loop adds.
+        return chain.from_iterable(list(part.values()) for part in parts)
+    found = (near.get(key) for key in near.keys())  # noqa: SIM118 - no dictionary
+    return (entry for entry in found if entry is not None)
