@@ -46,7 +46,7 @@ STATEFUL = {
     "tiercache.clock._TICKERS": "tickers to stop in the child of a fork, held weakly",
     "tiercache.sync._FACES": "likewise, faces whose threads a fork leaves behind",
     "tiercache.keys.glob": "compiled patterns, a pure function of their text",
-    "tiercache.engine.loads._LOADING": "which load the current task is part of; a context variable",
+    "tiercache.engine.waits._PLACE": "which load the current task is part of; a context variable",
 }
 # Tables of constants that are dicts because what reads them wants a dict.
 CONSTANT_TABLES = {

@@ -12,7 +12,7 @@ TiercacheError
 ├── TierUnavailable         the tier that alone may answer can't; nothing was guessed
 ├── Unsupported             the tier that alone may answer has no such ability
 ├── LoadError               a loader did not bring a value, for a reason of its own making
-│   ├── LoadCycle           loading a key asked for the key itself
+│   ├── LoadCycle           a load asked for a key that waits for that very load
 │   ├── LoadCancelled       the load was cancelled, but none of its callers was
 │   └── LoadTimeout         the load takes longer than its callers wait: also a TimeoutError
 └── CacheClosed             the cache is not open
@@ -101,7 +101,7 @@ class LoadError(TiercacheError):
 
 
 class LoadCycle(LoadError):
-    """Loading a key asked for the key itself: waiting for it would never end."""
+    """A load asked for its own key, or for one whose load waits for it: waiting would never end."""
 
 
 class LoadCancelled(LoadError):

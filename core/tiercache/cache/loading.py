@@ -47,9 +47,9 @@ class Loading(Reading):
         it), else *fallback*, else the error is raised to all who wait; it is not cached, unless the route
         says so. With the route's `soft_timeout` a stale copy is also served where the loader is slow.
 
-        Raises LoadCycle where the loader asks for its own key, LoadCancelled where it was cancelled from
-        inside, LoadTimeout after the route's `hard_timeout`, Unserializable where a far tier can't store what
-        it brought.
+        Raises LoadCycle where the loader asks for its own key, or for one whose load waits for this one,
+        LoadCancelled where it was cancelled from inside, LoadTimeout after the route's `hard_timeout`,
+        Unserializable where a far tier can't store what it brought.
         """
         way = self._way(key, route)
         value = self._resident(key, way)
@@ -120,20 +120,20 @@ class Loading(Reading):
         waiting: list[tuple[str, Route, Load, asyncio.Future[Any]]] = []
         mine: list[tuple[str, Route]] = []
         since = self._house.invalidation.markers.newest
-        for key in missing:
-            way = self._way(key, route)
-            load = way.flights.loads.get(key)
-            if load is None:
-                mine.append((key, way))
-            else:
-                waiting.append((key, way, load, load.join()))
-        bulk = Bulk(loader, [key for key, _ in mine])
-        for key, way in mine:
-            load = Load(way, key, partial(bulk.one, key), self._life(way, ttl, stale, tags))
-            load.start(look=False)
-            waiting.append((key, way, load, load.join()))
         again: list[str] = []
         try:
+            for key in missing:
+                way = self._way(key, route)
+                load = way.flights.loads.get(key)
+                if load is None:
+                    mine.append((key, way))
+                else:
+                    waiting.append((key, way, load, load.join()))
+            bulk = Bulk(loader, [key for key, _ in mine])
+            for key, way in mine:
+                load = Load(way, key, partial(bulk.one, key), self._life(way, ttl, stale, tags))
+                load.start(look=False)
+                waiting.append((key, way, load, load.join()))
             for key, way, load, waiter in waiting:
                 value = await waiter
                 if load.outdated(since):

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tiercache.engine.loads import load
+from tiercache.engine.waits import Place
 from tiercache.entry import MISSING
+from tiercache.errors import LoadCycle
 
 
 class Bulk:
@@ -16,11 +18,12 @@ class Bulk:
     It ends early only when every load that waits for it was cancelled.
     """
 
-    __slots__ = ("_keys", "_loader", "_task", "_waiting")
+    __slots__ = ("_keys", "_loader", "_place", "_task", "_waiting")
 
     def __init__(self, loader: Callable[[list[str]], Any], keys: list[str]) -> None:
         self._loader = loader
         self._keys = keys
+        self._place = Place()
         self._task: asyncio.Task[Any] | None = None
         self._waiting = 0
 
@@ -29,12 +32,22 @@ class Bulk:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="tiercache-bulk-load")
         self._waiting += 1
+        waiter = asyncio.shield(self._task)
         try:
-            return (await asyncio.shield(self._task)).get(key, MISSING)
+            self._place.awaited(waiter)
+            return (await waiter).get(key, MISSING)
         finally:
+            self._place.left(waiter)
             self._waiting -= 1
             if not self._waiting and not self._task.done():
                 self._task.cancel()
 
     async def _run(self) -> Any:
-        return await load("", lambda: self._loader(self._keys))
+        self._place.enter()
+        try:
+            return await load("", lambda: self._loader(self._keys))
+        except LoadCycle as error:
+            self._place.end(error)
+            raise
+        finally:
+            self._place.end()

@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from tiercache.contracts import Life
 from tiercache.engine.flights import Found
+from tiercache.engine.waits import Place
 from tiercache.entry import MISSING, Missing
 from tiercache.errors import LoadCancelled, LoadCycle, LoadError, LoadTimeout
 
 if TYPE_CHECKING:
     from tiercache.engine.pipeline import Route
-
-_LOADING: contextvars.ContextVar[tuple[tuple[int, str, str], ...]] = contextvars.ContextVar(
-    "tiercache_loading", default=()
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ class Load:
     __slots__ = (
         "_abandoned", "_background", "_context", "_ended", "_error", "_late", "_loader", "_refreshes",
         "_soft_at", "_stale", "_standin", "_task", "_waiters", "detached", "key", "killed", "landed", "life",
-        "loading", "route", "since",
+        "loading", "place", "route", "since",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +87,8 @@ class Load:
         self._ended = False
         self._error: Exception | None = None
         self._context = contextvars.copy_context()
+        self.place = Place(key, route)
+        """Among the loads that wait for each other."""
 
     def start(self, *, look: bool = True) -> None:
         """Load; before that, where *look*, see whether the far tiers have it."""
@@ -104,7 +103,7 @@ class Load:
     async def wait(self) -> Any:
         """Return the value, or raise the loader's error. The load is cancelled when the last one leaves.
 
-        Raises LoadCycle where the caller is itself part of the load, LoadTimeout where it takes too long.
+        Raises LoadCycle where the load itself waits for the caller, LoadTimeout where it takes too long.
         """
         waiter = self.join()
         try:
@@ -114,10 +113,6 @@ class Load:
 
     def join(self) -> asyncio.Future[Any]:
         """Return a future of this caller's own. Who joins must `leave`. Raises LoadCycle as `wait` does."""
-        mark = self._mark()
-        if mark in _LOADING.get() and not self._ended:
-            chain = " → ".join(repr(key) for _, _, key in (*_LOADING.get(), mark))
-            raise LoadCycle(f"loading a key asked for the key itself: {chain}")
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Any] = loop.create_future()
         if self._error is not None:
@@ -128,6 +123,11 @@ class Load:
             waiter.set_result(self._standin)
         else:
             self._waiters.add(waiter)
+            try:
+                self.place.awaited(waiter)
+            except LoadCycle:
+                self.leave(waiter)
+                raise
             if self._background and self.route.rules.hard_timeout is not None:
                 # Late-comers have the same patience as those whose time is over.
                 self._late.append(loop.call_later(self.route.rules.hard_timeout, self._give_up))
@@ -140,7 +140,8 @@ class Load:
     def leave(self, waiter: asyncio.Future[Any]) -> None:
         """Count a caller out; the last one takes the load along."""
         self._waiters.discard(waiter)
-        if waiter.done() and not waiter.cancelled():
+        self.place.left(waiter)
+        if not waiter.cancel() and not waiter.cancelled():
             # Cancelled in the very moment of an error: it was delivered, and must not be called lost.
             waiter.exception()
         elif not self._waiters and not self._background:
@@ -178,12 +179,9 @@ class Load:
         """Whether *found* is what this load is to replace, or as old: then it is no answer."""
         return self._refreshes is not None and (found.created_at <= self._refreshes or self.route.due(found))
 
-    def _mark(self) -> tuple[int, str, str]:
-        return id(self.route.flights), self.route.name, self.key
-
     async def _run(self) -> None:
         self.loading = True
-        _LOADING.set((*_LOADING.get(), self._mark()))
+        self.place.enter()
         self.since, began = self.route.moment(), self.route.clock.stamp()
         counts = self.route.counts
         counts.loads += 1
@@ -208,6 +206,7 @@ class Load:
             return
         self.landed = value
         self._ended = True
+        self.place.end()
         self._resolve(value)
         if writes and self.route.near is None and not self.detached:
             # Without a near tier the value is nowhere until the far writes end; whoever comes now joins.
@@ -263,6 +262,7 @@ class Load:
 
     def _fail(self, error: Exception) -> None:
         """Let a stale copy stand in for the loader that failed; tell the error where there is none."""
+        self.place.end(error)
         if self._refreshes is not None and not self.detached and self.route.keeping.postpone(self.key):
             # What was to be refreshed is still fresh.
             self._end(error)
@@ -281,6 +281,7 @@ class Load:
     def _end(self, error: Exception | None = None) -> None:
         """Give everybody the outcome: what has landed, or *error*."""
         self._ended = True
+        self.place.end(error)
         self._leave()
         if error is None:
             self._resolve(self.landed)

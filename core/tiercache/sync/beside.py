@@ -44,6 +44,7 @@ class Beside(Load):
             self._end(error)
             raise
         self.landed = value
+        self.place.end()
         self._resolve(value)
         if writes and self.route.near is None and not self.detached:
             # Without a near tier the value is nowhere until the far writes end; whoever comes now joins.
@@ -100,7 +101,7 @@ def beside(cache: Cache, key: str, loader: Callable[[], Any], terms: Mapping[str
             log.info("%r was loaded while the cache closed, and is not kept", key)
 
     try:
-        value = loader()
+        value = load.place.within(loader)
     except Exception as error:
         failed, spent = error, time.perf_counter() - started
         stale = load.standin()
