@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tiercache.contracts import Life
 from tiercache.engine.flights import Found
+from tiercache.engine.tracing import detached
 from tiercache.engine.waits import Place
 from tiercache.entry import MISSING, Missing
 from tiercache.errors import LoadCancelled, LoadCycle, LoadError, LoadTimeout
@@ -49,14 +50,15 @@ class Load:
     """A load, from the look into the far tiers until its result has reached everybody.
 
     It runs in a task of its own, so that no caller's cancellation reaches it but the last one's, in a copy
-    of the context of the caller who came first. Once callers have been given something else, because it
-    took too long, or where it only refreshes what is still fresh, it goes on without any.
+    of the context of the caller who came first, without that caller's span. Once callers have been given
+    something else, because it took too long, or where it only refreshes what is still fresh, it goes on
+    without any.
     """
 
     __slots__ = (
         "_abandoned", "_background", "_context", "_ended", "_error", "_late", "_loader", "_refreshes",
         "_soft_at", "_stale", "_standin", "_task", "_waiters", "detached", "key", "killed", "landed", "life",
-        "loading", "place", "route", "since",
+        "links", "loading", "place", "route", "since",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +89,8 @@ class Load:
         self._ended = False
         self._error: Exception | None = None
         self._context = contextvars.copy_context()
+        self.links = detached(self._context)
+        """To the span of the caller who came first, for one that stands for this load."""
         self.place = Place(key, route)
         """Among the loads that wait for each other."""
 
