@@ -55,8 +55,11 @@ class Clock:
     def stamp(self) -> int:
         """Return a new stamp, greater than all that were given or seen."""
         with self._lock:
-            self._last = max(int(self.wall() * 1_000_000), self._last + 1)
-            return self._last
+            now = int(self.wall() * 1_000_000)
+            if now <= self._last:
+                now = self._last + 1
+            self._last = now
+            return now
 
     def observe(self, stamp: int) -> None:
         """Raise the clock so that later stamps are above *stamp*.

@@ -17,6 +17,9 @@ _SPECIAL = re.compile(r"[*?\[\]\\]")
 
 def check_key(key: object) -> None:
     """Raise InvalidKey unless *key* is a str of 1 to 1,024 UTF-8 bytes without control characters."""
+    if type(key) is str and 0 < len(key) <= LONGEST and key.isascii() and key.isprintable():
+        # What nearly all keys are, in a third of the time that the rest takes.
+        return
     if not isinstance(key, str):
         raise InvalidKey(f"a key must be a str, not {type(key).__name__}")
     # Four bytes are the most that a character takes, so short keys need no encoding to be measured.

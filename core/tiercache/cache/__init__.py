@@ -152,7 +152,8 @@ class Cache(Loading):
         duration of zero or less.
         """
         way = self._way(key, route)
-        await way.save(key, value, self._life(way, ttl, stale, tags))
+        told = ttl is not None or stale is not None or tags
+        await way.save(key, value, self._life(way, ttl, stale, tags) if told else way.life)
         way.counts.sets += 1
 
     async def set_many(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from asyncio import get_running_loop
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import timedelta
 from typing import Any
@@ -133,10 +134,14 @@ class Reading:
         async for key in self._house.keys(match):
             yield key
 
-    async def _miss(self, key: str, default: Any, route: str | None, as_type: Any) -> Any:
-        way = self._way(key, route)
+    async def _miss(
+        self, key: str, default: Any, route: str | None, as_type: Any, way: Route | None = None
+    ) -> Any:
+        if way is None:
+            way = self._way(key, route)
         way.counts.near_misses += 1
-        found = await way.read_or_stale(key)
+        # Asked here, so that a miss with nothing behind the near tier costs no further coroutines.
+        found = await way.read_or_stale(key) if way.fars or way.flights.loads else MISSING
         if found is MISSING:
             way.counts.missed(key)
             return default
@@ -172,12 +177,13 @@ class Reading:
         return self.peek(key, MISSING)
 
     def _way(self, key: str, route: str | None) -> Route:
-        self._here()
+        if get_running_loop() is not self._loop:
+            self._here()
         return self._house.way(key, route)
 
     def _here(self) -> None:
         """Raise where the cache is not open, or belongs to another event loop."""
-        if asyncio.get_running_loop() is not self._loop:
+        if get_running_loop() is not self._loop:
             self._check_open()
             raise RuntimeError(
                 "this cache was started on another event loop; open one cache a loop, or use it from its own"

@@ -137,7 +137,7 @@ class Careful(Cache):
         way = self._way(key, route)
         value = self._resident(key, way)
         if value is MISSING:
-            return await self._miss(key, default, way.name, as_type)
+            return await self._miss(key, default, None, as_type, way)
         if as_type is None:
             return value
         shaped = self._shapes.shape(value, as_type)

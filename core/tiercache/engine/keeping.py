@@ -88,7 +88,8 @@ class Keeping:
         """
         if self.near is None:
             return
-        ttl = min(ttl, self.near.max_ttl)
+        if ttl > self.near.max_ttl:
+            ttl = self.near.max_ttl
         share = self._rules.refresh_ahead
         if share is None or ttl == math.inf:
             self._put(key, value, created_at, ttl, stale, 0.0, tags, began)
@@ -115,8 +116,8 @@ class Keeping:
             trust, most = self.coherence.grant(self.coherence.now() if began is None else began)
             if ttl + ahead > most:
                 ttl, stale, ahead = _ended(ttl, stale, ahead, most)
-        fresh_until = self._clock.monotonic() + ttl
-        self.near.put(Entry(key, value, created_at, fresh_until, self.terms(stale, ahead, trust)), tags)
+        terms = self._terms.get((stale, ahead, trust)) or self.terms(stale, ahead, trust)
+        self.near.put(Entry(key, value, created_at, self._clock.monotonic() + ttl, terms), tags)
 
     def distrust(self, entry: Entry) -> None:
         """Make a stale copy of *entry*, for as long as it may serve as one; drop it where it may not."""

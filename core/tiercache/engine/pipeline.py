@@ -30,9 +30,9 @@ class Route:
     """The tiers of a route, nearest first, and what its entries live by."""
 
     __slots__ = (
-        "_chance", "_house", "_others", "_prefix", "authority", "behind", "clock", "coherence", "copies",
-        "counts", "decoder", "fars", "flights", "keeping", "life", "load", "markers", "name", "near",
-        "negatives", "rules", "save", "watchers",
+        "_alone", "_chance", "_house", "_others", "_prefix", "authority", "behind", "clock", "coherence",
+        "copies", "counts", "decoder", "fars", "flights", "keeping", "life", "load", "markers", "name",
+        "near", "negatives", "rules", "save", "watchers",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +88,7 @@ class Route:
                 self.watchers = (pattern.seen, *self.watchers)
         self._prefix = f"{namespace}:"
         self._others: tuple[tuple[NearTier, ...], tuple[Far, ...]] = ((), ())
+        self._alone = True
         self._house: tuple[Flights, ...] = (self.flights,)
 
     def know(
@@ -110,6 +111,7 @@ class Route:
             tuple(near for near in nears if near is not self.near),
             tuple(far for far in fars if far not in self.fars),
         )
+        self._alone = not any(self._others)
 
     def address(self, key: str) -> str:
         """Return *key* as far tiers know it."""
@@ -219,23 +221,33 @@ class Route:
 
     async def _save(self, key: str, value: Any, life: Life) -> None:
         """Store what was set: near at once, far before this returns. Wins over whatever stands."""
-        life = self._jittered(life)
+        # What a route or a cache does not have is asked about here: with a near tier alone, the calls that
+        # find nothing to do would be a quarter of the whole.
+        if self.rules.jitter:
+            life = self._jittered(life)
         created_at = self.clock.stamp()
-        frames = self.encode(key, value, created_at, life)
+        frames = self.encode(key, value, created_at, life) if self.fars else {}
         self.detach(key)
-        self.negatives.forget(key)
-        self.keeping.place(key, self.own(value), created_at, life.ttl, life.stale, life.tags)
-        waiting = self._write(key, frames, life, conditional=False)
-        dropped = self.drop_elsewhere(key)
-        with self.flights.closing.keys((key,) if dropped else ()):
-            for future in waiting:
-                stamp = await future
-                if stamp:
-                    self.clock.observe(stamp)
+        if self.rules.negative_errors:
+            self.negatives.forget(key)
+        mine = self.own(value) if self.copies else value
+        self.keeping.place(key, mine, created_at, life.ttl, life.stale, life.tags)
+        waiting = self._write(key, frames, life, conditional=False) if frames else ()
+        dropped = () if self._alone else self.drop_elsewhere(key)
+        if not dropped:
+            if waiting:
+                await self._written(waiting)
+            return
+        with self.flights.closing.keys((key,)):
+            await self._written(waiting)
             for done in dropped:
                 await done
-            if dropped:
-                self.detach(key)
+            self.detach(key)
+
+    async def _written(self, waiting: Sequence[asyncio.Future[int | None]]) -> None:
+        for future in waiting:
+            if stamp := await future:
+                self.clock.observe(stamp)
 
     def detach(self, key: str) -> None:
         """Let nothing that is under way for *key* be stored."""

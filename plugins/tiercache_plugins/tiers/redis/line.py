@@ -98,7 +98,7 @@ class Line:
             await self._ready(connection)
             # Kept, because the driver lets go of it before it says that something went wrong.
             writer = _writer(connection)
-            await connection.send_packed_command(packed(commands))
+            await self._send(connection, writer, packed(commands))
             for _ in commands:
                 try:
                     replies.append(await connection.read_response())
@@ -119,6 +119,20 @@ class Line:
             else:
                 self._free.append(connection)
         return replies
+
+    async def _send(self, connection: Any, writer: asyncio.StreamWriter | None, data: bytes) -> None:
+        """Send *data*; wait only where it did not go out at once.
+
+        The driver wraps each sending into `wait_for`, which on Python 3.11 is a task and two more turns of
+        the loop: a fifth of a lone GET.
+        """
+        if writer is None:
+            await connection.send_packed_command([data])
+            return
+        writer.write(data)
+        if writer.transport.get_write_buffer_size():
+            async with asyncio.timeout(self._patience):
+                await writer.drain()
 
     async def scan(self, pattern: str) -> AsyncIterator[Sequence[bytes]]:
         """Yield the keys that match."""
@@ -200,7 +214,7 @@ async def cut(connection: Any, writer: asyncio.StreamWriter | None = None) -> No
         writer.transport.abort()
 
 
-def packed(commands: Sequence[Command]) -> list[bytes]:
+def packed(commands: Sequence[Command]) -> bytes:
     """Return *commands* in the protocol's form. The driver's own packer costs three times as much."""
     out: list[bytes] = []
     for command in commands:
@@ -208,4 +222,4 @@ def packed(commands: Sequence[Command]) -> list[bytes]:
         for part in command:
             data = part if isinstance(part, bytes) else str(part).encode()
             out.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return [b"".join(out)]
+    return b"".join(out)
