@@ -279,7 +279,8 @@ class Coherence:
 
     def _failed(self, error: BaseException) -> None:
         self.errors += 1
-        level = logging.WARNING if self.trust.holds() else logging.DEBUG
+        # Of an outage the beginning and the end are told.
+        level = logging.DEBUG if self._behind and self.errors > 1 else logging.WARNING
         log.log(
             level, "tier %s: its bus failed: %s: %s", self.far.name, type(error).__name__, error,
             extra=self._extra(),

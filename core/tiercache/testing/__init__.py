@@ -8,9 +8,13 @@ import pytest
 
 # Before the suites are imported, or their asserts would fail without saying what they compared.
 pytest.register_assert_rewrite(
-    "tiercache.testing.tiers", "tiercache.testing.policies", "tiercache.testing.codecs"
+    "tiercache.testing.tiers",
+    "tiercache.testing.policies",
+    "tiercache.testing.codecs",
+    "tiercache.testing.buses",
 )
 
+from tiercache.testing.buses import BusSuite  # noqa: E402
 from tiercache.testing.chaos import ChaosTier, FaultProxy  # noqa: E402
 from tiercache.testing.clock import FakeClock  # noqa: E402
 from tiercache.testing.codecs import CompressorSuite, SerializerSuite, same  # noqa: E402
@@ -18,6 +22,7 @@ from tiercache.testing.policies import NearTierSuite, PolicySuite  # noqa: E402
 from tiercache.testing.tiers import FarTierSuite, Surroundings, frame_of, record_of  # noqa: E402
 
 __all__ = [
+    "BusSuite",
     "ChaosTier",
     "CompressorSuite",
     "FakeClock",
