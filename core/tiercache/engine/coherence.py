@@ -71,7 +71,7 @@ class Coherence:
         self.behind: dict[Far, Position] = {}
         """The host's own tiers behind this one, and since when each has missed nothing."""
         self.outdated: dict[str, int] = {}
-        """What is being dropped from the tiers behind: stamps by address."""
+        """What is being dropped from the tiers behind: by address, the newest stamp that is out of date."""
         self.changes = 0
         """Changes by others that were heard."""
         self.errors = 0

@@ -106,16 +106,18 @@ class Hearing:
 
         A process of the same host may have made the change, and written it there, too: that stays.
         """
-        above = self._clock.stamp() if stamp == NEVER else stamp - 1
-        source.outdated[address] = max(above, source.outdated.get(address, 0))
+        stamp = self._clock.stamp() if stamp == NEVER else stamp
+        newest = stamp - 1
+        source.outdated[address] = max(newest, source.outdated.get(address, 0))
         expires_at = self._clock.micros() + int(self._tombstone * 1_000_000)
-        frame = tombstone(address.encode(), above, expires_at)
+        # Kept out by what has the same stamp: that is the change itself.
+        frame = tombstone(address.encode(), stamp, expires_at)
         done = far.writes.write(far.record(address, frame, expires_at, conditional=True))
-        done.add_done_callback(partial(self._buried, source, address, above))
+        done.add_done_callback(partial(self._buried, source, address, newest))
 
     @staticmethod
-    def _buried(source: Coherence, address: str, above: int, _: object) -> None:
-        if source.outdated.get(address) == above:
+    def _buried(source: Coherence, address: str, newest: int, _: object) -> None:
+        if source.outdated.get(address) == newest:
             del source.outdated[address]
 
     def _marked(self, source: Coherence, markers: Mapping[str, int]) -> None:
