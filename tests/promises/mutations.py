@@ -605,7 +605,151 @@ BREAKER = (
     ),
 )
 
+DISK = (
+    without(
+        "disk::a_file_stays_within_its_bound",
+        PLUGINS + "tiers/sqlite/room.py",
+        "if totals.bytes > self._max_bytes:\n            return True\n",
+        "if False:\n            return True\n",
+    ),
+    without(
+        "disk::nothing_in_a_file_is_unpickled_unasked",
+        PLUGINS + "serializers/pickle.py",
+        "signer = self._signers.get(data[:_ID])",
+        "signer = self._signer",
+        (
+            PLUGINS + "serializers/pickle.py",
+            "if not hmac.compare_digest(",
+            "if False and not hmac.compare_digest(",
+        ),
+    ),
+    without(
+        "disk::many_caches_open_a_new_file_at_once",
+        PLUGINS + "tiers/sqlite/place.py",
+        "fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        (PLUGINS + "tiers/sqlite/link.py", "timeout=patience,", "timeout=0,"),
+    ),
+    without(
+        "disk::a_damaged_file_is_put_aside_and_the_cache_goes_on",
+        PLUGINS + "tiers/sqlite/opening.py",
+        "_CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})",
+        "_CORRUPT: Final = frozenset({-1})",
+    ),
+    without(
+        "disk::a_value_too_large_for_the_file_leaves_no_older_one_behind",
+        PLUGINS + "tiers/sqlite/rows.py",
+        "                connection.execute(sql.DROP, (standing.id,))\n"
+        "                totals.take(standing.size)\n            return False\n",
+        "                pass\n            return False\n",
+    ),
+    without(
+        "disk::a_delete_outlasts_a_restart",
+        PLUGINS + "tiers/sqlite/rows.py",
+        "                if record.conditional:\n                    return 0\n",
+        "",
+    ),
+    without(
+        "disk::files_are_for_their_owner_alone",
+        PLUGINS + "tiers/sqlite/place.py",
+        "step.mkdir(mode=0o700, exist_ok=True)",
+        "step.mkdir(exist_ok=True)",
+    ),
+    without(
+        "disk::reading_writes_nothing",
+        PLUGINS + "tiers/sqlite/tier.py",
+        "if self._rows.waiting >= _MANY or now - self._noted_at > _LONG:",
+        "if self._rows.waiting:",
+    ),
+)
+
+DEPLOY = (
+    without(
+        "deploy::bytes_that_nobody_can_read_are_a_miss_and_a_count_and_go",
+        ENGINE + "judging.py",
+        "            counts.corrupt += 1\n            if not probe.detached:",
+        "            if not probe.detached:",
+    ),
+    without(
+        "deploy::another_serializer_and_compressor_leave_old_entries_readable",
+        CORE + "config/build.py",
+        "if found is None or (issubclass(",
+        "if True or (issubclass(",
+    ),
+    without(
+        "deploy::a_far_hit_is_equal_to_a_near_hit_and_of_the_same_types",
+        PLUGINS + "serializers/msgpack/marks.py",
+        "return tuple(node) if mark.tag == TUPLE else",
+        "return list(node) if mark.tag == TUPLE else",
+    ),
+    without(
+        "deploy::what_can_not_be_brought_back_is_refused_when_it_is_set",
+        ENGINE + "pipeline.py",
+        "        frames = self.encode(key, value, created_at, life)\n        self.detach(key)\n",
+        "        self.keeping.place(key, value, created_at, life.ttl, life.stale, life.tags)\n"
+        "        frames = self.encode(key, value, created_at, life)\n        self.detach(key)\n",
+    ),
+    without(
+        "deploy::a_frame_that_lies_under_another_key_is_no_answer",
+        CORE + "frame.py",
+        "crc32(header[8:44], crc32(address))",
+        "crc32(header[8:44])",
+    ),
+    without(
+        "deploy::what_promises_to_be_huge_takes_no_memory",
+        ENGINE + "codec.py",
+        "if head.size > self._limit:",
+        "if head.size > 2**40:",
+    ),
+)
+
+KEYS_AND_PATTERNS = (
+    without(
+        "keys_and_patterns::a_pattern_means_the_same_in_every_tier",
+        CORE + "keys.py",
+        "        else:\n            out.append(re.escape(char))\n",
+        "        else:\n            out.append(char)\n",
+    ),
+    without(
+        "keys_and_patterns::a_prefix_ends_where_it_says",
+        ENGINE + "markers.py",
+        "return _PREFIX + prefix if prefix else EVERYTHING",
+        'return _PREFIX + prefix.rstrip(":") if prefix else EVERYTHING',
+    ),
+    without(
+        "keys_and_patterns::one_namespace_never_touches_another",
+        ENGINE + "house.py",
+        'far.prefix = f"{namespace}:"',
+        'far.prefix = f"{namespace}"',
+    ),
+    without(
+        "keys_and_patterns::calls_with_different_arguments_never_share_a_key",
+        CORE + "decorators/arguments.py",
+        "    if kind in _TOLD:\n        return repr(value)\n",
+        "    if kind in _TOLD:\n        return str(value)\n",
+    ),
+    without(
+        "keys_and_patterns::no_reader_can_change_what_others_read_where_each_gets_a_copy",
+        ENGINE + "pipeline.py",
+        "return copy.deepcopy(value) if self.copies else value",
+        "return value",
+    ),
+    without(
+        "keys_and_patterns::a_cache_of_another_event_loop_is_refused_and_does_not_hang",
+        CORE + "cache/reading.py",
+        "if asyncio.get_running_loop() is not self._loop:",
+        "if self._loop is None:",
+    ),
+    without(
+        "keys_and_patterns::what_is_no_key_is_refused_before_it_reaches_a_tier",
+        ENGINE + "house.py",
+        "        check_key(key)\n",
+        "",
+    ),
+)
+
 MUTANTS: tuple[Mutant, ...] = (
     READ_PATH + STAMPEDE + STALE + TIMEOUTS + REFRESH_AHEAD + JITTER + TAGS
     + VERSIONING + CONDITIONAL_REFRESH + ADAPTIVE + NEGATIVE + BREAKER
+    + DISK + DEPLOY + KEYS_AND_PATTERNS
 )  # fmt: skip
