@@ -124,8 +124,8 @@ STAMPEDE = (
     without(
         "stampede::callers_have_the_value_before_the_far_tiers_do",
         ENGINE + "loads.py",
-        "        self._ended = True\n        self._resolve(value)\n",
-        "        await asyncio.wait(writes)\n        self._ended = True\n        self._resolve(value)\n",
+        "        self.place.end()\n        self._resolve(value)\n",
+        "        self.place.end()\n        await asyncio.wait(writes)\n        self._resolve(value)\n",
     ),
     without(
         "stampede::an_error_reaches_all_who_wait_and_nobody_after_them",
@@ -154,14 +154,14 @@ STAMPEDE = (
     without(
         "stampede::a_load_that_asks_for_its_own_key_is_an_error_and_no_deadlock",
         ENGINE + "loads.py",
-        "        _LOADING.set((*_LOADING.get(), self._mark()))\n",
-        "",
+        "                self.place.awaited(waiter)\n",
+        "                pass\n",
     ),
     without(
         "stampede::keys_that_overlap_in_bulk_loads_are_loaded_once_each",
         CORE + "cache/loading.py",
-        "way = self._way(key, route)\n            load = way.flights.loads.get(key)",
-        "way = self._way(key, route)\n            load = None",
+        "load = way.flights.loads.get(key)\n                if load is None:\n                    mine",
+        "load = None\n                if load is None:\n                    mine",
     ),
 )
 
