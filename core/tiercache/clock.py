@@ -67,6 +67,9 @@ class Clock:
         A stamp more than a day ahead is somebody's mistake; following it would date all that is written
         here into the future, so it is passed over.
         """
+        if stamp <= self._last:
+            # It never falls, so this needs no lock: a third of the cost, for most stamps.
+            return
         with self._lock:
             if self._last < stamp < int(self.wall() * 1_000_000) + _FUTURE:
                 self._last = stamp

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from tiercache import frame as layout
 from tiercache.contracts import Seals
@@ -187,7 +187,8 @@ class Decoder:
                 payload = unseal(payload, layout.about(address, frame, head))
             if head.compressor:
                 payload = self._expanders[head.compressor](payload, head.size)
-            _check_size(payload, head.size)
+            if len(payload) != head.size:
+                _refuse_size(payload, head.size)
             return loads(payload)
         except Undecodable:
             raise
@@ -262,9 +263,8 @@ def _check_bare(head: Head, frame: bytes) -> None:
         raise Undecodable("a tombstone with a payload")
 
 
-def _check_size(payload: bytes, size: int) -> None:
-    if len(payload) != size:
-        raise Undecodable(f"a payload of {len(payload)} bytes where {size} were announced")
+def _refuse_size(payload: bytes, size: int) -> NoReturn:
+    raise Undecodable(f"a payload of {len(payload)} bytes where {size} were announced")
 
 
 def _counted(payload: bytes) -> int:

@@ -138,7 +138,7 @@ class Probe:
         self.failures += failed
         try:
             found = MISSING if failed else self.route.judge(self, frame)
-            if found is not MISSING:
+            if found is not MISSING and self.route.near is not None:
                 self.route.arrived(self, found)
         except Exception:
             log.exception("a far read ended in an error of tiercache or of a plugin; taken as a miss")

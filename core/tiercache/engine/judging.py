@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tiercache.engine.coherence import Coherence
 from tiercache.engine.far import Far
 from tiercache.engine.flights import Found, Probe
 from tiercache.entry import MISSING, Missing
@@ -20,6 +21,7 @@ def judge(route: Route, probe: Probe, frame: bytes | None) -> Found | Missing:
     counts = far.guard.counts
     if frame is not None:
         address = probe.address.encode()
+        now = route.clock.micros()
         try:
             standing = head(route, far, address, frame)
             if route.coherence is not None and far in route.behind:
@@ -28,7 +30,7 @@ def judge(route: Route, probe: Probe, frame: bytes | None) -> Found | Missing:
                 probe.buried = max(probe.buried, standing.created_at)
             elif (
                 standing.created_at > probe.buried
-                and route.clock.micros() < standing.stale_until
+                and now < standing.stale_until
                 and not route.markers.killed(probe.key, standing.tags, standing.created_at)
             ):
                 value = route.decoder.value(address, frame, standing)
@@ -36,10 +38,10 @@ def judge(route: Route, probe: Probe, frame: bytes | None) -> Found | Missing:
                 found = Found(
                     value, standing.created_at, standing.fresh_until, standing.stale_until, standing.tags
                 )
-                certain = _certain(route, far, found)
-                if certain and route.clock.micros() < standing.fresh_until:
+                certain = route.coherence is None or _certain(route.coherence, route, far, found)
+                if certain and now < standing.fresh_until:
                     counts.hits += 1
-                    if not probe.detached:
+                    if probe.level and not probe.detached:
                         _promote(route, probe, standing, frame, found)
                     return found
                 allowed = certain or found.fresh_until < found.stale_until
@@ -53,13 +55,11 @@ def judge(route: Route, probe: Probe, frame: bytes | None) -> Found | Missing:
     return MISSING
 
 
-def _certain(route: Route, far: Far, found: Found) -> bool:
+def _certain(coherence: Coherence, route: Route, far: Far, found: Found) -> bool:
     """Whether *found* is known not to be out of date: otherwise it is a stale copy at best."""
-    if route.coherence is None:
-        return True
     if far in route.behind:
-        return route.coherence.certain(far, found.created_at)
-    return far is not route.authority or route.coherence.informed()
+        return coherence.certain(far, found.created_at)
+    return far is not route.authority or coherence.informed()
 
 
 def head(route: Route, far: Far, address: bytes, frame: bytes) -> Head:
