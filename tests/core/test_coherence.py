@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -335,12 +336,14 @@ def test_a_bus_that_fails_is_followed_again():
 
 
 def test_a_bus_that_never_will_work_is_told_at_the_start():
-    refused.append(TierRefused("no right to the channel"))
+    # Imported as a plugin, this module is another one than as a test.
+    plugin = importlib.import_module("core.test_coherence")
+    plugin.refused.append(TierRefused("no right to the channel"))
     try:
         with pytest.raises(TierRefused, match="channel"):
             living(settled)
     finally:
-        refused.clear()
+        plugin.refused.clear()
 
 
 def test_a_refresh_ahead_is_no_way_round_the_lease():
@@ -371,6 +374,7 @@ def test_what_another_host_changed_is_not_served_from_this_hosts_disk():
         listener.changed([Change("n:k", cache._clock.stamp())])
         assert await cache.get("k") is None
         await cache._house.fars["disk"].idle()
+        await settled()
         assert cache._house.hearing.coherences[0].outdated == {}
         assert await cache.get("k") is None
 
