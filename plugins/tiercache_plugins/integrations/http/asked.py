@@ -1,0 +1,168 @@
+"""A request as a cache sees it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import MutableMapping
+from typing import Any, Final
+from urllib.parse import quote
+
+from tiercache_plugins.integrations.http.fields import Directives, members
+from tiercache_plugins.integrations.http.settings import HttpSettings
+
+Scope = MutableMapping[str, Any]
+
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods that change nothing (RFC 9110, 9.2.1)."""
+CONDITIONS: Final = (b"if-match", b"if-unmodified-since", b"if-none-match", b"if-modified-since", b"if-range")
+"""Fields that make a request conditional."""
+LONGEST_KEY: Final = 900
+"""Bytes of a key beyond which its end is a hash; a variant's suffix has to fit into the kernel's 1,024."""
+READABLE: Final = 640
+"""Bytes of a long key that stay as they are, for invalidation by prefix."""
+
+_PATH = re.compile(r"/[\x21-\x22\x24-\x7e]*")
+_QUERY = re.compile(r"[\x21-\x22\x24-\x7e]*")
+_HOST = re.compile(r"[A-Za-z0-9.\-_]+(?::\d{0,5})?|\[[0-9A-Fa-f:.]+\](?::\d{0,5})?")
+_PORTS: Final = (("http", ":80"), ("https", ":443"))
+_LISTS: Final = frozenset({"accept-language", "accept-encoding", "accept-charset"})
+
+
+class Asked:
+    """One request: its key, and what its fields say. Reading hostile fields never raises."""
+
+    __slots__ = (
+        "_directives",
+        "credentials",
+        "fields",
+        "key",
+        "method",
+        "origin",
+        "plain",
+        "settings",
+        "url",
+    )
+
+    def __init__(self, scope: Scope, settings: HttpSettings) -> None:
+        self.settings = settings
+        self.method: str = scope["method"]
+        self.fields: dict[str, list[str]] = {}
+        for name, value in scope["headers"]:
+            self.fields.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+        self.credentials = frozenset(name for name in settings.credentials if name in self.fields)
+        self._directives: Directives | None = None
+        self.origin = self._origin(scope)
+        """Scheme and host of the target; None where they are unclear."""
+        self.url = _url(scope)
+        """Path and query of the target as they were sent; None where they hold what no key can."""
+        self.plain: str | None = None
+        """The key of the target as such."""
+        self.key: str | None = None
+        """The key of the target for requests with the same fields that are always part of it."""
+        if self.origin is not None and self.url is not None:
+            path, _, query = self.url.partition("?")
+            self.key = self.plain = target_key(settings.prefix, path, query, self.origin)
+            if extra := [(name, self.fields[name]) for name in settings.keyed if name in self.fields]:
+                self.key = f"{self.plain}#{hashlib.sha256(repr(extra).encode()).hexdigest()[:16]}"
+
+    def field(self, name: str) -> str | None:
+        """Return the lines of the field *name* as one."""
+        found = self.fields.get(name)
+        return None if found is None else found[0] if len(found) == 1 else ", ".join(found)
+
+    @property
+    def directives(self) -> Directives:
+        """What the request's Cache-Control says; Pragma where there is none."""
+        if self._directives is None:
+            text = self.field("cache-control")
+            if text is None and "no-cache" in (self.field("pragma") or "").lower():
+                text = "no-cache"
+            self._directives = Directives(text or "")
+        return self._directives
+
+    @property
+    def has_body(self) -> bool:
+        """Whether content comes with the request."""
+        return "transfer-encoding" in self.fields or self.field("content-length") not in {None, "0"}
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the request is conditional in another way than a cache answers by itself."""
+        return "if-match" in self.fields or "if-unmodified-since" in self.fields
+
+    def selecting(self, vary: tuple[str, ...]) -> str:
+        """Return what tells this request's variant from those of others; *vary* is sorted names.
+
+        A name such as "cookie:session" stands for one cookie. Credentials go in, so a hash comes out.
+        """
+        digest = hashlib.sha256()
+        for name in vary:
+            value = self._cookie(name[7:]) if name.startswith("cookie:") else self._normal(name)
+            for part in (name, "-" if value is None else f"+{value}"):
+                raw = part.encode("utf-8", "surrogateescape")
+                digest.update(len(raw).to_bytes(4, "big") + raw)
+        return digest.hexdigest()[:40]
+
+    def names(self, vary: tuple[str, ...]) -> bool:
+        """Whether the request carries one of the fields, or cookies, of *vary*."""
+        return any(
+            bool(self._cookie(name[7:]) if name.startswith("cookie:") else self.field(name)) for name in vary
+        )
+
+    def _normal(self, name: str) -> str | None:
+        value = self.field(name)
+        if value is None:
+            return None
+        if name in _LISTS:
+            return ",".join(re.sub(r"\s*([;=])\s*", r"\1", part).lower() for part in members(value))
+        return value.strip()
+
+    def _cookie(self, wanted: str) -> str | None:
+        found = []
+        for line in self.fields.get("cookie", ()):
+            for pair in line.split(";"):
+                name, _, value = pair.strip().partition("=")
+                if name == wanted:
+                    found.append(value)
+        return "\n".join(found) if found else None
+
+    def _origin(self, scope: Scope) -> str | None:
+        hosts = self.fields.get("host", ())
+        if len(hosts) > 1:
+            return None
+        if hosts:
+            host = hosts[0].strip().lower()
+        else:
+            server = scope.get("server") or ("", None)
+            host = f"{server[0]}:{server[1]}" if server[1] else str(server[0])
+        scheme = scope.get("scheme", "http")
+        if not _HOST.fullmatch(host) or scheme not in {"http", "https"}:
+            return None
+        return origin_of(scheme, host)
+
+
+def _url(scope: Scope) -> str | None:
+    raw = scope.get("raw_path") or quote(scope["path"], safe="/:@!$&'()*+,;=~%").encode("ascii")
+    path = raw.decode("latin-1").partition("?")[0]
+    query = scope.get("query_string", b"").decode("latin-1")
+    if not _PATH.fullmatch(path) or not _QUERY.fullmatch(query):
+        return None
+    return f"{path}?{query}" if query else path
+
+
+def origin_of(scheme: str, host: str) -> str:
+    """Return scheme and host in the form that keys have: lower case, without the usual port."""
+    host = host.lower().removesuffix(":")
+    for usual, port in _PORTS:
+        if scheme == usual:
+            host = host.removesuffix(port)
+    return f"{scheme}://{host}"
+
+
+def target_key(prefix: str, path: str, query: str, origin: str) -> str:
+    """Return the key of a target. The path comes first, so that a prefix invalidates what lies below it."""
+    key = f"{prefix}{path}?{query}|{origin}" if query else f"{prefix}{path}|{origin}"
+    if len(key) <= LONGEST_KEY:
+        return key
+    return f"{key[:READABLE]}#{hashlib.sha256(key.encode()).hexdigest()}"

@@ -1,0 +1,96 @@
+"""setup_fastapi_caching: one call that puts the cache before an application."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from tiercache.units import seconds, size
+from tiercache_plugins.integrations.http.middleware import HttpCacheMiddleware
+from tiercache_plugins.integrations.http.settings import HttpSettings
+from tiercache_plugins.integrations.http.web import HttpCache
+
+_DEFAULTS = HttpSettings()
+
+
+def setup_fastapi_caching(
+    app: Any,
+    source: Any,
+    *,
+    api_cache_ttl: float | str | timedelta | None = "configured",
+    api_cache_prefix: str | None = None,
+    route: str | None = None,
+    max_body: int | str = _DEFAULTS.max_body,
+    keep: float | str | timedelta = _DEFAULTS.keep,
+    stale_if_error: float | str | timedelta | None = None,
+    heed_requests: bool = _DEFAULTS.heed_requests,
+    store_cookies: bool = _DEFAULTS.store_cookies,
+    make_etags: bool = _DEFAULTS.make_etags,
+    name: str | None = _DEFAULTS.name,
+    targeted: tuple[str, ...] = _DEFAULTS.targeted,
+    clock: Callable[[], float] = time.time,
+) -> HttpCache:
+    """Cache the responses of *app*, a FastAPI or Starlette application, and return what to purge them by.
+
+    Call it before the application starts; routes may come later. *source* is a `Cache`, or anything that has
+    one as `cache`; where it is not open when the application starts, it is opened then, and closed with it.
+    GET and HEAD are answered as RFC 9111 says for a shared cache.
+
+    *api_cache_ttl* is how long a response is fresh that states nothing, where neither it nor its request
+    carries a cookie or another credential; None leaves such responses to the estimates of the RFC. It and
+    *api_cache_prefix*, what the keys begin with, are taken from `source.config` where that has them and they
+    are not given; else they are 300 seconds and "api:". The other options are described at `HttpSettings`.
+
+    The application does not start where an endpoint asks to be cached, a security dependency guards it, and
+    it does not say whose its responses are. Guarded endpoints that don't ask are never cached.
+
+    Raises ValueError for durations and sizes that are none, TypeError where *app* takes no middleware.
+    """
+    if not callable(getattr(app, "add_middleware", None)):
+        raise TypeError(
+            f"{type(app).__name__} takes no middleware; put HttpCacheMiddleware around other applications"
+        )
+    config = getattr(source, "config", None)
+    if api_cache_ttl == "configured":
+        api_cache_ttl = getattr(config, "api_cache_ttl", _DEFAULTS.ttl)
+    if api_cache_prefix is None:
+        api_cache_prefix = getattr(config, "api_cache_prefix", _DEFAULTS.prefix)
+    settings = HttpSettings(
+        prefix=_prefix(api_cache_prefix),
+        route=route,
+        ttl=None if api_cache_ttl is None else _span(api_cache_ttl),
+        max_body=size(max_body),
+        keep=_span(keep),
+        stale_if_error=0.0 if stale_if_error is None else _span(stale_if_error),
+        heed_requests=heed_requests,
+        store_cookies=store_cookies,
+        make_etags=make_etags,
+        name=name,
+        targeted=tuple(field.lower() for field in targeted),
+    )
+    http = HttpCache(source, settings, app=app, clock=clock)
+    app.add_middleware(HttpCacheMiddleware, http=http)
+    return http
+
+
+def _span(value: float | str | timedelta) -> float:
+    found = seconds(value)
+    if math.isinf(found):
+        raise ValueError('"never" is not accepted here; a duration such as "5m" is')
+    return found
+
+
+def _prefix(value: Any) -> str:
+    if (
+        not isinstance(value, str)
+        or not 1 <= len(value) <= 64
+        or not value.isascii()
+        or not value.isprintable()
+    ):
+        raise ValueError(f"{value!r} is no prefix; 1 to 64 printable characters of ASCII are accepted")
+    if "#" in value or "|" in value:
+        raise ValueError(f'{value!r} is no prefix: "#" and "|" part what follows it')
+    return value
