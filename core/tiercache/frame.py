@@ -105,7 +105,7 @@ def pack(
         created_at, MAGIC, VERSION, flags, len(serializer), len(compressor), len(tags),
         created_at, fresh_until, stale_until, size, 0,
     )  # fmt: skip
-    checksum = crc32(middle, crc32(header[8:44], crc32(address)))
+    checksum = _checksum(address, header, middle)
     if not flags & COUNTER:
         checksum = crc32(payload, checksum)
     return b"".join((header[:44], checksum.to_bytes(4, "big"), middle, payload))
@@ -135,7 +135,7 @@ def unpack(address: bytes, frame: bytes) -> Head:
     # A copy of a few bytes is made sooner than a view of them.
     covered: bytes | memoryview = frame if length <= _COPIED else memoryview(frame)
     covered = covered[_HEADER : end if flags & COUNTER else None]
-    if checksum != crc32(covered, crc32(frame[8:44], crc32(address))):
+    if checksum != _checksum(address, frame, covered):
         raise Undecodable("the checksum does not fit: damaged, or stored under another key")
     try:
         text = frame[_HEADER:names].decode("ascii")
@@ -159,3 +159,7 @@ def _tags(frame: bytes, start: int, count: int) -> tuple[str, ...]:
         tags.append(frame[start + 2 : start + 2 + length].decode())
         start += 2 + length
     return tuple(tags)
+
+
+def _checksum(address: bytes, header: bytes, covered: bytes | memoryview) -> int:
+    return crc32(covered, crc32(header[8:44], crc32(address)))
