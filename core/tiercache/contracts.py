@@ -466,6 +466,17 @@ class Marks(Protocol):
 
 
 @runtime_checkable
+class Heads(Protocol):
+    """A far tier that can say whether a copy is still what it holds, for less than the frame itself."""
+
+    async def heads(self, keys: Sequence[str]) -> tuple[int, Sequence[bytes | None]]:
+        """Return a number that no marker which rises leaves as it was, and of each key the first 48 bytes of
+        its frame, or None, as `read`. The number must be read no later than the frames.
+        """
+        ...
+
+
+@runtime_checkable
 class Remembers(Protocol):
     """A far tier that keeps small notes of the kernel's, beside the entries and as long as they."""
 

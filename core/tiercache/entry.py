@@ -43,6 +43,10 @@ FOREVER: Final = Trust(lambda: 0.0, float("inf"))
 """Of entries that nobody else changes, or that end before it matters."""
 
 
+UNPROVEN: Final = Trust(lambda: 0.0, -1.0)
+"""Of entries that are asked about at each read."""
+
+
 class Terms:
     """What entries of one route with equal options share."""
 

@@ -157,7 +157,7 @@ def build(plan: Plan, clock: Clock) -> House:
         name: Route(
             name,
             namespace=plan.namespace,
-            near=next((nears[tier] for tier in route.tiers if tier in nears), None),
+            near=next((nears[tier] for tier in route.tiers if tier in nears and route.near), None),
             fars=[fars[tier] for tier in route.tiers if tier in fars],
             life=Life(route.ttl, route.stale),
             copies=route.copy,

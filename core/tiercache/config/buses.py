@@ -29,7 +29,9 @@ def followed(stages: Stages, routes: Iterable[RouteTable]) -> dict[str, FarTierC
             continue
         shared = [pair for pair in fars if pair[1].scope == "shared"]
         name, config = (shared or fars)[0]
-        near = any(isinstance(other, NearTierConfig) for _, other in configs)
+        near = getattr(route, "near", True) is True and any(
+            isinstance(other, NearTierConfig) for _, other in configs
+        )
         if near or (shared and len(fars) > 1):
             found[name] = config
     return found

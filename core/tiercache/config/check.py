@@ -257,6 +257,15 @@ class Checker:
                     f'"{tier}" keeps entries in this process; at most one such tier is accepted, '
                     "and it must come first",
                 )
+        configs = [self.stages["tier"].get(tier) for tier in tiers]
+        if configs and all(isinstance(config, NearTierConfig) for config in configs):
+            for option, wrong in (("near", route.near is False), ("coherent", route.coherent is True)):
+                if wrong:
+                    self._add(
+                        ("route", name, option),
+                        "means nothing where no tier outside this process is on the route; "
+                        "a Redis or SQLite tier in `tiers` is accepted",
+                    )
         for index, pattern in enumerate(route.patterns):
             if pattern in route.patterns[:index]:
                 self._add(

@@ -51,6 +51,8 @@ class RoutePlan:
     """Names of patterns, outermost first."""
     copy: bool
     """Whether each reader gets a copy of its own."""
+    near: bool = True
+    """Whether a near tier among `tiers` is used."""
     rules: Rules = field(default_factory=Rules)
     """What loads go by."""
 
@@ -185,12 +187,14 @@ def _route(name: str, table: RouteTable) -> RoutePlan:
         stale=table.stale or 0.0,
         patterns=table.patterns,
         copy=table.copies,
+        near=table.near,
         rules=Rules(
             soft_timeout=table.soft_timeout,
             hard_timeout=table.hard_timeout,
             refresh_ahead=table.refresh_ahead,
             jitter=table.jitter,
             negative_ttl=table.negative_ttl,
+            coherent=table.coherent,
             negative_errors=table.negative_errors,
         ),
     )

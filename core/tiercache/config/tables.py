@@ -140,6 +140,14 @@ class RouteTable(Table):
     negative_errors: bool = Field(
         False, description="Whether errors of loaders are remembered for `negative_ttl`, too."
     )
+    near: bool = Field(
+        True, description="Whether copies are kept in the tier of this process, where `tiers` names one."
+    )
+    coherent: bool = Field(
+        False,
+        description="Whether each read asks the route's shared tier, else its disk tier, if the near copy is "
+        "still what it holds. For what must not be stale in any process.",
+    )
     patterns: tuple[str, ...] = Field((), description="Declared patterns or pattern types, outermost first.")
     default: bool = Field(False, description="Whether keys that no pattern matches take this route.")
     # `copy` itself is a method of pydantic's.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Literal
 
 from tiercache.clock import Clock
-from tiercache.contracts import Counts, FarTier, Measured, Record, Scans, Swaps, Wipes
+from tiercache.contracts import Counts, FarTier, Heads, Measured, Record, Scans, Swaps, Wipes
 from tiercache.engine.batching import Reads, Writes
 from tiercache.engine.codec import Codec
 from tiercache.engine.guard import DEADLINE, Guard
@@ -21,8 +22,8 @@ class Far:
     """A far tier behind its guard and its lanes. Abilities are looked for once, here."""
 
     __slots__ = (
-        "clock", "codec", "counter", "guard", "ledger", "max_ttl", "name", "prefix", "reads",
-        "recovery", "scan", "scope", "swap", "wipe", "writes",
+        "_marked", "clock", "codec", "counter", "guard", "heads", "ledger", "max_ttl", "name", "prefix",
+        "reads", "recovery", "scan", "scope", "swap", "wipe", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +60,11 @@ class Far:
         self.recovery = Recovery(self.guard, clock, swap=self.swap, empty=self.empty if wipes else None)
         self.writes = Writes(self.guard, self.recovery, clock)
         self.reads = Reads(self.guard, self.recovery, self.writes)
+        self.heads: Reads | None = None
+        """Brings the first bytes of frames, once the markers are known; None where the tier can't."""
+        if isinstance(tier, Heads):
+            self.heads = Reads(self.guard, self.recovery, self.writes, partial(self._heads, tier))
+        self._marked: int | None = None
 
     def record(self, address: str, frame: bytes, stale_until: int, *, conditional: bool) -> Record:
         """Return *frame* ready for this tier: its life there is clamped, the entry's own is not."""
@@ -66,6 +72,14 @@ class Far:
         if self.max_ttl != math.inf:
             expires_at = min(expires_at, self.clock.micros() + int(self.max_ttl * 1_000_000))
         return Record(address, frame, expires_at, stamp_of(frame), conditional)
+
+    async def _heads(self, tier: Heads, addresses: Sequence[str]) -> Sequence[bytes | None]:
+        marked, heads = await tier.heads(addresses)
+        if marked != self._marked:
+            # Others may have raised markers that nobody has told of yet.
+            await self.ledger.exchange()
+            self._marked = marked
+        return heads
 
     async def empty(self) -> None:
         """Drop everything of this cache. Raises what the tier raises."""

@@ -149,6 +149,10 @@ class Probe:
         if found is MISSING and self.level < len(self.route.fars):
             self.route.fars[self.level].reads.submit(self.address, self)
             return
+        self.finish(found)
+
+    def finish(self, found: Found | Missing) -> None:
+        """Give everybody who waits what was *found*."""
         if self.route.flights.probes.get(self.key) is self:
             del self.route.flights.probes[self.key]
         for waiter in self.waiters:

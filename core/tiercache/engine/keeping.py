@@ -11,7 +11,7 @@ from tiercache.contracts import NearTier
 from tiercache.engine.coherence import Coherence
 from tiercache.engine.flights import Found
 from tiercache.engine.rules import REARM, Rules
-from tiercache.entry import FOREVER, MISSING, Entry, Missing, Terms, Trust
+from tiercache.entry import FOREVER, MISSING, UNPROVEN, Entry, Missing, Terms, Trust
 
 _EXACT_TERMS: Final = 64
 _PROMOTION_SLACK: Final = 0.001
@@ -112,7 +112,10 @@ class Keeping:
     ) -> None:
         assert self.near is not None
         trust = FOREVER
-        if self.coherence is not None:
+        if self._rules.coherent:
+            # Fresh, and never a hit by itself.
+            trust, ttl, stale, ahead = UNPROVEN, 0.0, ttl + stale, ttl + ahead
+        elif self.coherence is not None:
             trust, most = self.coherence.grant(self.coherence.now() if began is None else began)
             if ttl + ahead > most:
                 ttl, stale, ahead = _ended(ttl, stale, ahead, most)
@@ -136,6 +139,13 @@ class Keeping:
         assert self.near is not None
         stale = entry.terms.stale - entry.terms.ahead
         self._put(entry.key, entry.value, entry.created_at, 0.0, stale, 0.0, tuple(self.near.tags(entry.key)))
+
+    def candidate(self, key: str) -> Entry | None:
+        """Return the near copy of *key* where it is fresh, whether it is trusted or not."""
+        entry = self.near.get(key) if self.near is not None else None
+        if entry is None or self._clock.monotonic() >= entry.fresh_until + entry.terms.ahead:
+            return None
+        return entry
 
     def stale_copy(self, key: str) -> Found | Missing:
         """Return the near copy of *key* where it may serve as a stale copy."""

@@ -20,6 +20,7 @@ from tiercache.engine.keeping import Keeping
 from tiercache.engine.loads import Loaded
 from tiercache.engine.markers import Markers
 from tiercache.engine.negatives import Negatives
+from tiercache.engine.proof import Proof
 from tiercache.engine.rules import Rules
 from tiercache.engine.stats import RouteCounts
 from tiercache.entry import MISSING, Missing
@@ -170,9 +171,10 @@ class Route:
 
     def probe(self, key: str) -> Probe:
         """Return the far read that is under way for *key*, or start one."""
-        probe = self.flights.probes.get(key)
+        coherent = self.rules.coherent and self.authority is not None
+        probe = None if coherent else self.flights.probes.get(key)
         if probe is None:
-            probe = Probe(self, key)
+            probe = Proof(self, key) if coherent else Probe(self, key)
             probe.start()
         return probe
 

@@ -23,5 +23,7 @@ class Rules:
     """The most by which a life is shortened, as a share of it."""
     negative_ttl: float | None = None
     """Life of a None that a loader brought."""
+    coherent: bool = False
+    """Whether each read asks the authority if the near copy is still what it holds."""
     negative_errors: bool = False
     """Whether errors of loaders are remembered for `negative_ttl`, too."""

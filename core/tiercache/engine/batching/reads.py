@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tiercache.engine.guard import FRAMES, Guard, answers
@@ -31,9 +31,16 @@ def _missed(landing: Landing) -> None:
 class Reads:
     """The reads of one far tier, one batch in flight at a time."""
 
-    __slots__ = ("_batch", "_guard", "_recovery", "_task", "_waiting", "_writes")
+    __slots__ = ("_act", "_batch", "_guard", "_recovery", "_task", "_waiting", "_writes")
 
-    def __init__(self, guard: Guard, recovery: Recovery, writes: Writes) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        recovery: Recovery,
+        writes: Writes,
+        act: Callable[[Sequence[str]], Awaitable[Sequence[bytes | None]]] | None = None,
+    ) -> None:
+        self._act = act
         self._guard = guard
         self._recovery = recovery
         self._writes = writes
@@ -78,9 +85,8 @@ class Reads:
                 batch = self._batch = self._take()
                 keys = list(batch)
                 timeouts = self._guard.timeouts
-                frames = await self._guard.call(
-                    answers, self._guard.tier.read, keys, FRAMES, given_up=self._give_up
-                )
+                act = self._act or self._guard.tier.read
+                frames = await self._guard.call(answers, act, keys, FRAMES, given_up=self._give_up)
                 if self._task is not me:
                     return
                 self._land(frames)

@@ -1,4 +1,4 @@
-"""Scans, Wipes, Swaps, Counts, Marks."""
+"""Scans, Wipes, Swaps, Counts, Marks, Heads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tiercache.contracts import Counts, FarTier, FarTierConfig, Marks, Scans, Swaps, Wipes
+from tiercache.contracts import Counts, FarTier, FarTierConfig, Heads, Marks, Scans, Swaps, Wipes
 from tiercache.frame import COUNTER, TOMBSTONE, stamp_of, unpack
 from tiercache.testing.tiers.frames import record_of
 from tiercache.testing.tiers.ground import HOSTILE, Address, Ground, finish
@@ -252,6 +252,28 @@ class Abilities(Ground):
             assert dict(runner.run(finish(other.marks()))) == found
             runner.run(other.mark({}, 2**63 - 1))
             runner.run(other.close())
+
+    def test_heads_are_the_beginnings_of_frames_and_tell_of_markers(
+        self, tier: FarTier, context: Surroundings, address: Address, runner: asyncio.Runner
+    ) -> None:
+        self.having(Heads)
+        assert isinstance(tier, Heads)
+        over = context.clock.micros() - 1
+        runner.run(tier.write([record_of(address("a"), b"x" * 100), record_of(address("é"), 5)]))
+        runner.run(tier.write([record_of(address("gone"), expires_at=over)]))
+        keys = [address("é"), address("none"), address("a"), address("gone")]
+        marked, heads = runner.run(finish(tier.heads(keys)))
+        frames = runner.run(finish(tier.read(keys)))
+        assert list(heads) == [None if frame is None else frame[:48] for frame in frames]
+        assert runner.run(finish(tier.heads(keys[:1])))[0] == marked
+        if isinstance(tier, Marks):
+            seen = {marked}
+            for stamp in (5, 6, 7):
+                runner.run(tier.mark({"t:a": stamp}, 0))
+                seen.add(runner.run(finish(tier.heads([])))[0])
+            assert len(seen) == 4
+            assert dict(runner.run(finish(tier.marks()))) == {"t:a": 7}
+            runner.run(tier.mark({}, 2**63 - 1))
 
 
 async def collect(tier: FarTier, prefix: str) -> list[str]:

@@ -12,7 +12,17 @@ from typing import Any, ClassVar
 import pytest
 
 from tiercache.clock import Clock
-from tiercache.contracts import Counts, FarTier, FarTierConfig, Marks, PolicyConfig, Scans, Swaps, Wipes
+from tiercache.contracts import (
+    Counts,
+    FarTier,
+    FarTierConfig,
+    Heads,
+    Marks,
+    PolicyConfig,
+    Scans,
+    Swaps,
+    Wipes,
+)
 from tiercache.testing.clock import FakeClock
 from tiercache.testing.tiers.surroundings import Surroundings
 
@@ -39,7 +49,7 @@ class Ground:
     """Whether entries outlive `close`, and another tier built of the same configuration finds them."""
     fake_clock: ClassVar[bool] = True
     """Whether expiry follows the context's clock. Otherwise tests of it sleep for some 0.3 s."""
-    abilities: ClassVar[tuple[type[Any], ...]] = (Scans, Wipes, Swaps, Counts, Marks)
+    abilities: ClassVar[tuple[type[Any], ...]] = (Scans, Wipes, Swaps, Counts, Marks, Heads)
     """Which further Protocols the tier implements."""
     largest: ClassVar[int] = 3 * 2**20
     """Bytes of the largest payload to try."""

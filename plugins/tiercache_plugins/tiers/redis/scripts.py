@@ -209,9 +209,16 @@ end
 if least ~= '' then
   local all = redis.call('HGETALL', KEYS[1])
   for i = 1, #all, 2 do
-    if all[i] ~= '#' and #all[i + 1] == 8 and below(all[i + 1], least) then
+    if all[i] ~= '#' and all[i] ~= '@' and #all[i + 1] == 8 and below(all[i + 1], least) then
       redis.call('HDEL', KEYS[1], all[i])
     end
+  end
+end
+if #told > 0 then
+  local count = redis.call('HINCRBY', KEYS[1], '@', 1)
+  if count == 1 then
+    local now = redis.call('TIME')
+    redis.call('HSET', KEYS[1], '@', now[1] .. string.format('%06d', now[2]))
   end
 end
 announce('m')
@@ -219,7 +226,8 @@ return 1
 """
 )
 """KEYS: the hash of the markers. ARGV: the stamp below which they are dropped ("" for none), then name and
-stamp of each that rises.
+stamp of each that rises. The field "@" counts the calls that changed something, from the time on, so that no
+number comes again after a flush.
 """
 
 BEAT: Final = _script(

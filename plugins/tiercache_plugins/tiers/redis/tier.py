@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from redis import exceptions
 
 from tiercache import Context, Record, TierError, TierRefused
+from tiercache.frame import HEADER
 from tiercache_plugins.tiers.redis import connect
 from tiercache_plugins.tiers.redis.cluster import Cluster
 from tiercache_plugins.tiers.redis.failures import Failures
 from tiercache_plugins.tiers.redis.parcels import by_size, written
 from tiercache_plugins.tiers.redis.scripts import DELETE, INCREMENT, MARK, SWAP, WRITE, Script, life
-from tiercache_plugins.tiers.redis.voice import COUNTED, SILENT, Voice
+from tiercache_plugins.tiers.redis.voice import FIELDS, MARKED, SILENT, Voice
 
 if TYPE_CHECKING:
     from tiercache_plugins.tiers.redis import RedisConfig
@@ -195,7 +196,14 @@ class RedisTier:
         """Return all markers of the namespace: one hash, stamps as eight bytes."""
         (reply,) = await self._run([("HGETALL", self._markers)], again=True)
         pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
-        return {name.decode(): int.from_bytes(stamp, "big") for name, stamp in pairs if name != COUNTED}
+        return {name.decode(): int.from_bytes(stamp, "big") for name, stamp in pairs if name not in FIELDS}
+
+    async def heads(self, keys: Sequence[str]) -> tuple[int, Sequence[bytes | None]]:
+        """Return how often markers rose, and the first bytes of each frame, in one write."""
+        commands: list[Command] = [("HGET", self._markers, MARKED)]
+        commands += [("GETRANGE", key, 0, HEADER.size - 1) for key in keys]
+        count, *heads = await self._run(commands, again=True)
+        return int(count or 0), [head or None for head in heads]
 
     async def mark(self, markers: Mapping[str, int], below: int) -> None:
         """Raise *markers* by a script that compares; drop those lower than *below*."""

@@ -8,6 +8,9 @@ from tiercache import NEVER, Change, Undecodable
 
 COUNTED: Final = b"#"
 """Field of the hash of the markers that counts the messages. No marker has the name."""
+MARKED: Final = b"@"
+"""Field that counts how often markers rose."""
+FIELDS: Final = (COUNTED, MARKED)
 SENDER: Final = 8
 """Bytes of the name that a process goes by."""
 _HEAD: Final = 1 + SENDER + 8

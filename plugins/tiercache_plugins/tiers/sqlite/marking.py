@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 from zlib import crc32
@@ -65,6 +65,7 @@ class Marking:
     def write(self, connection: sqlite3.Connection, markers: Mapping[str, int], below: int) -> None:
         """Raise *markers*; then drop those lower than *below*."""
         with self._writing(connection):
+            connection.execute(sql.RAISE, (self._namespace,))
             for name, stamp in markers.items():
                 key = name.encode()
                 standing = connection.execute(sql.STANDING_MARK, (self._namespace, key)).fetchone()
@@ -72,6 +73,18 @@ class Marking:
                     self._put(connection, key, stamp)
             if below:
                 connection.execute(sql.UNMARK_BELOW, (self._namespace, below))
+
+    def heads(self, connection: sqlite3.Connection, keys: Sequence[str]) -> tuple[int, list[bytes | None]]:
+        """Return how often markers rose, and the first bytes of the frame of each key."""
+        now = self._clock.micros()
+        connection.execute("BEGIN")
+        try:
+            raised = connection.execute(sql.RAISED, (self._namespace,)).fetchone()
+            found = [connection.execute(sql.HEAD, (key.encode(), now)).fetchone() for key in keys]
+        finally:
+            connection.execute("COMMIT")
+        count = raised[0] if raised is not None and isinstance(raised[0], int) else 0
+        return count, [row[0] if row is not None and isinstance(row[0], bytes) else None for row in found]
 
     def remember(self, connection: sqlite3.Connection, name: bytes, note: bytes) -> None:
         """Keep *note* in place of what was kept under *name*."""

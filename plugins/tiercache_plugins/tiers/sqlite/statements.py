@@ -78,6 +78,14 @@ NOTES: Final = """
 REMEMBER: Final = "INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?)"
 RECALL: Final = "SELECT note, checksum FROM notes WHERE namespace = ? AND name = ?"
 
+RAISE: Final = """
+    INSERT INTO notes VALUES (?, x'', random() & 4611686018427387903, 0)
+    ON CONFLICT DO UPDATE SET note = (note + 1) & 4611686018427387903
+"""
+"""Counts how often markers rose, from a number by chance on: after a new file none comes again."""
+RAISED: Final = "SELECT note FROM notes WHERE namespace = ? AND name = x''"
+HEAD: Final = "SELECT substr(frame, 1, 48) FROM entries WHERE key = ? AND expires > ?"
+
 CHANGES: Final = (
     """
     CREATE TABLE IF NOT EXISTS changes (

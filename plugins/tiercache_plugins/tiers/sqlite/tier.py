@@ -122,6 +122,10 @@ class SqliteTier:
         """Raise *markers* and drop those lower than *below*, in one transaction."""
         await self._database.write(self._marking.write, markers, below)
 
+    async def heads(self, keys: Sequence[str]) -> tuple[int, Sequence[bytes | None]]:
+        """Return how often markers rose, and the first bytes of each frame."""
+        return await self._database.read(self._marking.heads, keys)
+
     async def remember(self, name: str, note: bytes) -> None:
         """Keep *note* under *name*."""
         await self._database.write(self._marking.remember, name.encode(), note)
