@@ -43,17 +43,19 @@ from tiercache.contracts import (
     SerializerConfig,
     SerializerRef,
     StageConfig,
+    Supplies,
     Swaps,
     TierConfig,
     TierRef,
     Watches,
     Wipes,
+    Works,
 )
 from tiercache.decorators import AsyncCached, Decorator, SyncCached
 from tiercache.decorators.function import FunctionStats
-from tiercache.engine.loads import LoadContext, Loaded
+from tiercache.engine.loaded import LoadContext, Loaded
 from tiercache.engine.stats import Outcomes, PatternStats, RouteStats, Stats, TierStats
-from tiercache.entry import MISSING, Entry, Missing, Terms, Trust
+from tiercache.entry import MISSING, Entry, Hot, Missing, Terms, Trust
 from tiercache.errors import (
     CacheClosed,
     CodecError,
@@ -75,6 +77,7 @@ from tiercache.errors import (
 )
 from tiercache.hookspecs import hookimpl
 from tiercache.sync import SyncCache
+from tiercache.sync.late import Finder, cached_by
 from tiercache.units import Duration, Size
 
 __all__ = [
@@ -100,8 +103,10 @@ __all__ = [
     "Entry",
     "FarTier",
     "FarTierConfig",
+    "Finder",
     "FunctionStats",
     "Heads",
+    "Hot",
     "InvalidKey",
     "Life",
     "Listener",
@@ -142,6 +147,7 @@ __all__ = [
     "Size",
     "StageConfig",
     "Stats",
+    "Supplies",
     "Swaps",
     "SyncCache",
     "SyncCached",
@@ -159,5 +165,7 @@ __all__ = [
     "Unsupported",
     "Watches",
     "Wipes",
+    "Works",
+    "cached_by",
     "hookimpl",
 ]

@@ -660,3 +660,35 @@ class Watches(Protocol):
     def seen(self, key: str, *, hit: bool) -> None:
         """Take note that *key* was asked for. Called on the reader's path: be quick, never block."""
         ...
+
+
+@runtime_checkable
+class Supplies(Protocol):
+    """A pattern that knows where values come from, so that reads without a loader can load."""
+
+    on_miss: bool
+    """Whether a read that finds nothing loads."""
+    ahead: float | None
+    """Share of an entry's life after which a read of it starts a load in the background; the route's own
+    `refresh_ahead` wins. None: never.
+    """
+
+    def loader(self, key: str) -> Callable[..., Any] | None:
+        """Return what loads *key*, as `Cache.get_or_set` takes it; None where nothing here does.
+
+        A loader that brings MISSING says that there is no such thing: the reader is given the default.
+        """
+        ...
+
+
+@runtime_checkable
+class Works(Protocol):
+    """A pattern with work of its own while the cache is open."""
+
+    async def open(self, cache: Any) -> None:
+        """Begin. *cache* is the `Cache`, started; every tier answers. What is raised stops the start."""
+        ...
+
+    async def close(self) -> None:
+        """End, while every tier still answers. Called once, also where `open` failed."""
+        ...

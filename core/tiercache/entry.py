@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 
 class _Missing(enum.Enum):
@@ -94,3 +94,13 @@ class Entry:
     def __repr__(self) -> str:
         # Never the value: it may be a secret, and a repr ends up in logs.
         return f"<Entry {self.key!r} created_at={self.created_at}>"
+
+
+class Hot(NamedTuple):
+    """A key that is read often."""
+
+    key: str
+    route: str
+    """Name of the route that it travels on."""
+    hits: int
+    """Its reads, as far as the policy has not taken them off."""

@@ -108,6 +108,10 @@ def _takes(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         return " or ".join(_takes(each) for each in arguments if each is not types.NoneType)
     if typing.get_origin(annotation) is Literal:
         return " or ".join(f'`"{each}"`' if isinstance(each, str) else f"`{each}`" for each in arguments)
+    if typing.get_origin(annotation) is dict:
+        return f"table, each {_takes(arguments[1])}"
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return f"table ({', '.join(f'`{name}`' for name in annotation.model_fields)})"
     if typing.get_origin(annotation) is tuple:
         return f"list of {_takes(arguments[0])}s" if arguments[0] is not str else "list of texts"
     named = {

@@ -105,10 +105,17 @@ class Cache(Loading):
         self._bind()
         if self._house.nears:
             self._sweeper = self._loop.create_task(self._house.sweep(), name="tiercache-sweep")
+        try:
+            await self._house.work.open(self)
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def close(self) -> None:
         """Wait for what is under way, then close every tier, also where one fails. Safe to call twice."""
+        if self._loop is not None:
+            await self._house.work.close()
         opened, self._loop = self._loop is not None, None
         self._shut()
         if self._ticker is not None:
@@ -279,7 +286,7 @@ class Cache(Loading):
         return self._house.tiers_of(self._house.way(key, route))
 
     def stats(self) -> Stats:
-        """Return what was counted since the cache was opened. Costs about 40 ns an entry of the near tier."""
+        """Return what was counted since the cache was opened. Costs some 0.1 µs an entry of the near tier."""
         return self._house.stats()
 
     def cached(

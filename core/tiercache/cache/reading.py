@@ -7,17 +7,20 @@ import math
 from asyncio import get_running_loop
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tiercache.clock import Ticker
 from tiercache.contracts import Life
 from tiercache.engine.house import House
 from tiercache.engine.pipeline import Route
 from tiercache.engine.typed import Shapes
-from tiercache.entry import MISSING, Entry, Missing
+from tiercache.entry import MISSING, Entry, Hot, Missing
 from tiercache.errors import CacheClosed
 from tiercache.keys import check_key
 from tiercache.units import seconds
+
+if TYPE_CHECKING:
+    from tiercache.cache.loading import Loading
 
 
 class Reading:
@@ -97,12 +100,20 @@ class Reading:
                 continue
             way.counts.near_misses += 1
             asked.append((key, way, way.probe(key).join() if way.fars else None))
+        supplied = []
         for key, way, waiter in asked:
             arrived = await waiter if waiter is not None else MISSING
-            if arrived is MISSING:
+            if (
+                arrived is MISSING
+                and way.supply is not None
+                and (loader := way.supply.missing(key)) is not None
+            ):
+                supplied.append(self._supplied(key, loader, way))
+            elif arrived is MISSING:
                 way.counts.missed(key)
             else:
                 found[key] = way.own(arrived.value)
+        found |= {key: value for key, value in await asyncio.gather(*supplied) if value is not MISSING}
         if as_type is not None:
             shaped = {key: self._shapes.shape(value, as_type) for key, value in found.items()}
             found = {key: value for key, value in shaped.items() if value is not MISSING}
@@ -134,11 +145,23 @@ class Reading:
         async for key in self._house.keys(match):
             yield key
 
+    def hottest(self, count: int) -> list[Hot]:
+        """Return the keys of the near tiers that were read most, at most *count*, the hottest first.
+
+        Policies halve the reads that they count now and then, so that what was hot once gives way to what is.
+        Looks at every near entry, in some 0.1 µs each.
+        """
+        self._check_open()
+        return self._house.hottest(count)
+
     async def _miss(
         self, key: str, default: Any, route: str | None, as_type: Any, way: Route | None = None
     ) -> Any:
         if way is None:
             way = self._way(key, route)
+        if way.supply is not None and (loader := way.supply.missing(key)) is not None:
+            _, value = await self._supplied(key, loader, way, as_type)
+            return default if value is MISSING else value
         way.counts.near_misses += 1
         # Asked here, so that a miss with nothing behind the near tier costs no further coroutines.
         found = await way.read_or_stale(key) if way.fars or way.flights.loads else MISSING
@@ -155,10 +178,24 @@ class Reading:
         value = self._judged(entry)
         if value is MISSING:
             return await self._miss(key, default, route, as_type)
+        if entry.terms.ahead:
+            self._renewed(key, self._way(key, route))
         if as_type is None:
             return value
         shaped = self._shapes.shape(value, as_type)
         return default if shaped is MISSING else shaped
+
+    async def _supplied(
+        self, key: str, loader: Callable[..., Any], way: Route, as_type: Any = None
+    ) -> tuple[str, Any]:
+        """Return *key* and what a pattern's *loader* brings for it, stored as any load."""
+        cache = cast("Loading", self)
+        return key, await cache.get_or_set(key, loader, route=way.name, as_type=as_type)
+
+    def _renewed(self, key: str, way: Route) -> None:
+        """Let a pattern load *key* anew, which was read, is fresh, and has come to the age for it."""
+        if way.supply is not None and (loader := way.supply.due(key)) is not None:
+            cast("Loading", self)._refresh_due(way, key, loader, way.life)  # noqa: SLF001 - the same object
 
     def _judged(self, entry: Entry, default: Any = MISSING) -> Any:
         """Return the value of *entry* where it is fresh by the real clock, and count the hit."""

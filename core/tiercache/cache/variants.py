@@ -138,6 +138,8 @@ class Careful(Cache):
         value = self._resident(key, way)
         if value is MISSING:
             return await self._miss(key, default, None, as_type, way)
+        if way.supply is not None:
+            self._renewed(key, way)
         if as_type is None:
             return value
         shaped = self._shapes.shape(value, as_type)

@@ -153,6 +153,10 @@ def build(plan: Plan, clock: Clock) -> House:
         else:
             fars[name] = builder.far(name, config)
     decoder = builder.decoder()
+    patterns = {
+        name: builder.stage("pattern", name, plan.pattern(name))
+        for name in dict.fromkeys(pattern for route in plan.routes.values() for pattern in route.patterns)
+    }
     routes = {
         name: Route(
             name,
@@ -164,7 +168,7 @@ def build(plan: Plan, clock: Clock) -> House:
             rules=route.rules,
             decoder=decoder,
             clock=clock,
-            patterns=[builder.stage("pattern", pattern, plan.pattern(pattern)) for pattern in route.patterns],
+            patterns=[patterns[pattern] for pattern in route.patterns],
         )
         for name, route in plan.routes.items()
     }
@@ -187,4 +191,5 @@ def build(plan: Plan, clock: Clock) -> House:
         metrics=plan.telemetry.metrics,
         max_markers=plan.max_markers,
         tombstone=plan.tombstone,
+        stages=tuple(patterns.values()),
     )

@@ -113,7 +113,7 @@ class Function:
 
     async def missed(self, *slots: Any) -> Any:
         """Return what an async function gives, from the cache or from itself."""
-        cache = self.face._opened()  # noqa: SLF001 - its decorators
+        cache = await self.face._arrived()  # noqa: SLF001 - its decorators
         key = self.key(slots)
         return await cache.get_or_set(key, lambda: self._awaited_load(slots), **self._terms(slots))
 
@@ -137,7 +137,8 @@ class Function:
     async def refresh(self, *args: Any, **kwargs: Any) -> Any:
         """Call an async function and cache what it returns; return it."""
         slots = self.slots(*args, **kwargs)
-        return await self.face._opened().refresh(  # noqa: SLF001 - its decorators
+        cache = await self.face._arrived()  # noqa: SLF001 - its decorators
+        return await cache.refresh(
             self.key(slots), lambda: self._awaited_load(slots), **self._stored_with(slots)
         )
 
@@ -148,7 +149,8 @@ class Function:
 
     async def invalidate(self, *args: Any, **kwargs: Any) -> bool:
         """Drop what an async function returned for these arguments; return whether it was cached."""
-        return await self.face._opened().delete(self.key_for(*args, **kwargs))  # noqa: SLF001 - its decorators
+        cache = await self.face._arrived()  # noqa: SLF001 - its decorators
+        return await cache.delete(self.key_for(*args, **kwargs))
 
     def invalidate_sync(self, *args: Any, **kwargs: Any) -> bool:
         """The same for a sync function."""

@@ -279,8 +279,9 @@ class Coherence:
 
     def _failed(self, error: BaseException) -> None:
         self.errors += 1
-        # Of an outage the beginning and the end are told.
-        level = logging.DEBUG if self._behind and self.errors > 1 else logging.WARNING
+        # Of an outage beginning and end are told, and of the bus nothing where the tier is known to be lost.
+        told = (self._behind and self.errors > 1) or not self.far.guard.available
+        level = logging.DEBUG if told else logging.WARNING
         log.log(
             level, "tier %s: its bus failed: %s: %s", self.far.name, type(error).__name__, error,
             extra=self._extra(),

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 
 from tiercache.clock import Clock
-from tiercache.contracts import NearTier
+from tiercache.contracts import NearTier, Pattern
 from tiercache.engine import telemetry
 from tiercache.engine.batching.reads import quiet
 from tiercache.engine.coherence import Coherence
@@ -19,10 +19,11 @@ from tiercache.engine.guard import FRAMES, answers, under_cancellation
 from tiercache.engine.hearing import Hearing
 from tiercache.engine.invalidation import Invalidation
 from tiercache.engine.markers import MOST
+from tiercache.engine.patterns import Work
 from tiercache.engine.pipeline import Route
-from tiercache.engine.snapshot import snapshot
+from tiercache.engine.snapshot import hottest, snapshot
 from tiercache.engine.stats import Patterns, Stats
-from tiercache.entry import Entry
+from tiercache.entry import Entry, Hot
 from tiercache.errors import Undecodable, Unsupported
 from tiercache.frame import TOMBSTONE
 from tiercache.keys import check_key, glob, literal_prefix
@@ -61,6 +62,7 @@ class House:
         "patterns",
         "routes",
         "tombstone",
+        "work",
     )
 
     def __init__(
@@ -78,6 +80,7 @@ class House:
         metrics: bool = False,
         max_markers: int = MOST,
         tombstone: float = TOMBSTONES,
+        stages: Sequence[Pattern] = (),
     ) -> None:
         self.namespace = namespace
         self.clock = clock
@@ -94,6 +97,7 @@ class House:
         self.tombstone = max(tombstone, *patience)
         """Seconds for which far tiers keep out what is older than a delete."""
         self.closing = Closing()
+        self.work = Work(stages)
         self._globs = tuple((glob(pattern).fullmatch, self.routes[name]) for pattern, name in globs)
         parts = tuple(self.routes.values()), tuple(self.nears.values()), tuple(self.fars.values())
         self.invalidation = Invalidation(
@@ -234,6 +238,10 @@ class House:
         if not entry.terms.trust.holds():
             return None
         return None if self.invalidation.dead(entry) else entry
+
+    def hottest(self, count: int) -> list[Hot]:
+        """Return the near entries that were read most, fresh or not, the hottest first."""
+        return hottest(self.nears.values(), count)
 
     def empty(self) -> None:
         """Drop everything near, and detach every flight."""

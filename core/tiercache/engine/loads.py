@@ -7,11 +7,11 @@ import contextvars
 import inspect
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tiercache.contracts import Life
 from tiercache.engine.flights import Found
+from tiercache.engine.loaded import LoadContext
 from tiercache.engine.tracing import detached
 from tiercache.engine.waits import Place
 from tiercache.entry import MISSING, Missing
@@ -19,31 +19,6 @@ from tiercache.errors import LoadCancelled, LoadCycle, LoadError, LoadTimeout
 
 if TYPE_CHECKING:
     from tiercache.engine.pipeline import Route
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What a loader may return instead of a value alone: the value, and what it is to be stored with."""
-
-    value: Any
-    ttl: float | None = None
-    """Seconds that it is fresh; None: as the call or the route says."""
-    stale: float | None = None
-    """Seconds after that during which it may serve as a stale copy."""
-    tags: tuple[str, ...] | None = None
-    """In place of the call's tags."""
-    store: bool = True
-    """False: the callers are given the value, and no tier keeps it."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadContext:
-    """What a loader that takes one argument is given."""
-
-    key: str
-    """The key that is loaded."""
-    stale: Any
-    """The stale copy that stands, for loaders that can update or confirm it; MISSING where there is none."""
 
 
 class Load:

@@ -7,24 +7,25 @@ import copy
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tiercache.clock import NEVER, Clock
-from tiercache.contracts import Life, Load, Loads, NearTier, Pattern, Save, Saves, Watches
+from tiercache.contracts import Life, NearTier, Pattern
 from tiercache.engine import judging, loads
 from tiercache.engine.codec import Codec, Decoder
 from tiercache.engine.coherence import Coherence
 from tiercache.engine.far import Far
 from tiercache.engine.flights import Closing, Flights, Found, Probe
 from tiercache.engine.keeping import Keeping
-from tiercache.engine.loads import Loaded
+from tiercache.engine.loaded import Loaded
 from tiercache.engine.markers import Markers
 from tiercache.engine.negatives import Negatives
+from tiercache.engine.patterns import Supply, composed
 from tiercache.engine.proof import Proof
 from tiercache.engine.rules import Rules
 from tiercache.engine.stats import RouteCounts
 from tiercache.entry import MISSING, Missing
-from tiercache.units import seconds
 
 
 class Route:
@@ -33,7 +34,7 @@ class Route:
     __slots__ = (
         "_alone", "_chance", "_house", "_others", "_prefix", "authority", "behind", "clock", "coherence",
         "copies", "counts", "decoder", "fars", "flights", "keeping", "life", "load", "markers", "name",
-        "near", "negatives", "rules", "save", "watchers",
+        "near", "negatives", "rules", "save", "supply", "watchers",
     )  # fmt: skip
 
     def __init__(
@@ -59,7 +60,10 @@ class Route:
         self.decoder = decoder
         self.clock = clock
         self.counts = RouteCounts()
+        self.supply = Supply.of(patterns)
         self.rules = rules or Rules()
+        if self.supply is not None and self.supply.ahead is not None and self.rules.refresh_ahead is None:
+            self.rules = replace(self.rules, refresh_ahead=self.supply.ahead)
         self.keeping = Keeping(name, near, clock, self.rules)
         self.negatives = Negatives(near, clock, self.rules)
         self.markers = Markers()
@@ -77,16 +81,7 @@ class Route:
         if self.authority is not None and self.authority.scope == "shared":
             place = self.fars.index(self.authority)
             self.behind = tuple(far for far in self.fars[place + 1 :] if far.scope == "host")
-        self.load: Load = loads.load
-        self.save: Save = self._save
-        self.watchers: tuple[Callable[..., None], ...] = ()
-        for pattern in reversed(patterns):
-            if isinstance(pattern, Loads):
-                self.load = pattern.around_load(self.load)
-            if isinstance(pattern, Saves):
-                self.save = pattern.around_save(self.save)
-            if isinstance(pattern, Watches):
-                self.watchers = (pattern.seen, *self.watchers)
+        self.load, self.save, self.watchers = composed(patterns, loads.load, self._save)
         self._prefix = f"{namespace}:"
         self._others: tuple[tuple[NearTier, ...], tuple[Far, ...]] = ((), ())
         self._alone = True
@@ -196,11 +191,7 @@ class Route:
         life, value, store = load.life, brought, brought is not MISSING
         if isinstance(brought, Loaded):
             value, store = brought.value, brought.store
-            life = Life(
-                life.ttl if brought.ttl is None else seconds(brought.ttl),
-                life.stale if brought.stale is None else brought.stale,
-                life.tags if brought.tags is None else tuple(brought.tags),
-            )
+            life = brought.life(life)
         elif value is None and self.rules.negative_ttl is not None:
             life = Life(self.rules.negative_ttl, 0.0, life.tags)
             if store and not load.detached:

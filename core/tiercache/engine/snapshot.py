@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from tiercache.contracts import NearTier
 from tiercache.engine.stats import REASONS, Outcomes, PatternStats, RouteStats, Stats, TierStats
-from tiercache.entry import Entry, Terms
+from tiercache.entry import Entry, Hot, Terms
 
 if TYPE_CHECKING:
     from tiercache.engine.house import House
@@ -96,3 +98,10 @@ def _entries(near: NearTier) -> Iterator[Entry]:
         return chain.from_iterable(list(part.values()) for part in parts)
     found = (near.get(key) for key in near.keys())  # noqa: SIM118 - no dictionary
     return (entry for entry in found if entry is not None)
+
+
+def hottest(nears: Iterable[NearTier], count: int) -> list[Hot]:
+    """Return the entries of *nears* that were read most, fresh or not, the hottest first."""
+    read = (entry for near in nears for entry in _entries(near) if entry.hits)
+    most = heapq.nlargest(count, read, key=attrgetter("hits"))
+    return [Hot(entry.key, entry.terms.route, entry.hits) for entry in most]

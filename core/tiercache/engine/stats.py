@@ -219,6 +219,11 @@ class RouteStats(Snapshot):
     loading: int = field(default=0, metadata=STATE)
     """Loads under way now."""
 
+    @property
+    def hits(self) -> int:
+        """Reads that a tier of the route answered."""
+        return sum(tier.hits for tier in self.tiers.values())
+
 
 @dataclass(frozen=True, slots=True)
 class PatternStats(Snapshot):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from tiercache.engine.loads import takes_context as takes_context
 from tiercache.engine.stats import Stats
-from tiercache.entry import MISSING
+from tiercache.entry import MISSING, Hot
 from tiercache.errors import CacheClosed
 from tiercache.sync.hop import Hop
 from tiercache.sync.turn import Turn
@@ -275,6 +275,10 @@ class SyncCache(Hop):
     def stats(self) -> Stats:
         """As `Cache.stats`."""
         return self._cache.stats()
+
+    def hottest(self, count: int) -> list[Hot]:
+        """As `Cache.hottest`."""
+        return self._cache.hottest(count)
 
     def cached(
         self,

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tiercache.engine.loads import Load, Loaded
+from tiercache.engine.loaded import Loaded
+from tiercache.engine.loads import Load
 from tiercache.errors import CacheClosed, LoadCancelled
 from tiercache.sync.turn import running_loop
 
@@ -28,6 +29,7 @@ class Beside(Load):
     def begin(self) -> bool:
         """Let others join; return False where another load is under way."""
         self.loading = True
+        self.since = self.route.moment()
         self._stale = self.route.keeping.stale_copy(self.key)
         # In one step, as other threads may do the same.
         return self.route.flights.loads.setdefault(self.key, self) is self

@@ -23,8 +23,9 @@ class Hop:
 
     def __init__(self, cache: Cache) -> None:
         self._cache: Cache = cache
-        # Patterns that watch reads need not be safe for threads: those reads are the loop's.
-        self._watched = any(route.watchers for route in cache._house.routes.values())  # noqa: SLF001
+        # Patterns that watch reads, or load at them, need not be safe for threads: it reads on the loop.
+        routes = cache._house.routes.values()  # noqa: SLF001 - its other face
+        self._watched = any(route.watchers or route.supply is not None for route in routes)
 
     @property
     def _written_out(self) -> str:
@@ -66,6 +67,10 @@ class Hop:
                 "event loop before threads use it"
             )
         return self._cache
+
+    async def _arrived(self) -> Cache:
+        """Return the cache, for what can wait until there is one. Raises CacheClosed."""
+        return self._opened()
 
     def _ready(self) -> Cache:
         """Return the cache where this thread may wait for its loop. Raises CacheClosed, RuntimeError."""

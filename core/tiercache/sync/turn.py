@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from tiercache.errors import CacheClosed, LoadError
 
 if TYPE_CHECKING:
-    from tiercache.engine.loads import LoadContext
+    from tiercache.engine.loaded import LoadContext
 
 T = TypeVar("T")
 
