@@ -748,8 +748,35 @@ KEYS_AND_PATTERNS = (
     ),
 )
 
+ENDS = (
+    without(
+        "kill::a_process_that_is_killed_loses_nothing_that_was_acknowledged",
+        ENGINE + "pipeline.py",
+        "            if waiting:\n                await self._written(waiting)\n            return\n",
+        "            await asyncio.sleep(0)\n            return\n",
+    ),
+    without(
+        "exit::the_interpreter_ends_by_itself_with_a_cache_that_nobody_closed",
+        PLUGINS + "tiers/sqlite/link.py",
+        'getattr(connection, "_thread", connection).daemon = True',
+        'getattr(connection, "_thread", connection).daemon = False',
+    ),
+    without(
+        "exit::the_interpreter_ends_by_itself_with_a_cache_that_nobody_closed",
+        CORE + "sync/own.py",
+        'name="tiercache-loop", daemon=True',
+        'name="tiercache-loop", daemon=False',
+    ),
+    without(
+        "exit::a_cache_that_was_closed_gives_nothing_to_complain_of",
+        ENGINE + "house.py",
+        'self._close(f"tier {far.name}", far.idle, far.close)',
+        'self._close(f"tier {far.name}", far.idle)',
+    ),
+)
+
 MUTANTS: tuple[Mutant, ...] = (
     READ_PATH + STAMPEDE + STALE + TIMEOUTS + REFRESH_AHEAD + JITTER + TAGS
     + VERSIONING + CONDITIONAL_REFRESH + ADAPTIVE + NEGATIVE + BREAKER
-    + DISK + DEPLOY + KEYS_AND_PATTERNS
+    + DISK + DEPLOY + KEYS_AND_PATTERNS + ENDS
 )  # fmt: skip
