@@ -119,8 +119,11 @@ document = json.loads(sys.argv[1])
 waiting = []
 cache = Cache.open(document)
 {body}
+{end}
 print(time.time(), flush=True)
 """
+FORGET = "for name in ('cache', 'own', 'waiting'): globals().pop(name, None)\nimport gc; gc.collect()"
+"""While Python still tells of what was forgotten: it does not to the very end."""
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +144,8 @@ def ended(tmp_path_factory, valkey_server):
             },
             "route": {"all": {"tiers": ["memory", *far, "disk"], "ttl": "1h"}},
         }
-        code = PROGRAM.format(body=textwrap.dedent(chosen[about]))
+        end = FORGET if about[0] == "closed" else ""
+        code = PROGRAM.format(body=textwrap.dedent(chosen[about]), end=end)
         try:
             done = subprocess.run(
                 [sys.executable, "-X", "dev", "-W", "error", "-c", code, json.dumps(document)],
