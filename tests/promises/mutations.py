@@ -462,9 +462,9 @@ VERSIONING = (
 CONDITIONAL_REFRESH = (
     without(
         "conditional_refresh::a_value_that_its_loader_confirms_has_a_new_life_and_keeps_its_tags",
-        ENGINE + "pipeline.py",
-        "life.tags if brought.tags is None else tuple(brought.tags),",
-        "() if brought.tags is None else tuple(brought.tags),",
+        ENGINE + "loaded.py",
+        "tags = asked.tags if self.tags is None else tuple(self.tags)",
+        "tags = () if self.tags is None else tuple(self.tags)",
     ),
     without(
         "conditional_refresh::what_was_invalidated_is_not_offered_for_confirmation",
@@ -482,9 +482,9 @@ CONDITIONAL_REFRESH = (
 ADAPTIVE = (
     without(
         "adaptive::a_loader_decides_on_ttl_tags_and_whether_to_store",
-        ENGINE + "pipeline.py",
-        "life.ttl if brought.ttl is None else seconds(brought.ttl),",
-        "life.ttl,",
+        ENGINE + "loaded.py",
+        "asked.ttl if self.ttl is None else seconds(self.ttl),",
+        "asked.ttl,",
     ),
     without(
         "adaptive::a_loader_decides_on_ttl_tags_and_whether_to_store",
@@ -501,8 +501,8 @@ ADAPTIVE = (
     without(
         "adaptive::what_a_load_asks_for_holds_where_it_ends_in_the_background",
         ENGINE + "pipeline.py",
-        "life.ttl if brought.ttl is None else seconds(brought.ttl),",
-        "life.ttl if brought.ttl is None or load._background else seconds(brought.ttl),",
+        "            life = brought.life(life)\n",
+        "            life = life if load._background else brought.life(life)\n",
     ),
 )
 
