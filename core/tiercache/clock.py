@@ -34,32 +34,43 @@ class Clock:
     Clocks", OPODIS 2014).
     """
 
-    __slots__ = ("_last", "_lock", "exact", "monotonic", "wall")
+    __slots__ = ("_last", "_lock", "doubt", "exact", "monotonic", "shift", "wall")
 
     def __init__(self, source: Callable[[], float] | None = None) -> None:
         self.exact = source is not None
         """Whether a source was given: near hits then read it on every call."""
         self.wall: Callable[[], float] = source or time.time
-        """Seconds since the epoch."""
+        """Seconds since the epoch, as this host has them."""
         self.monotonic: Callable[[], float] = source or (
             _boottime if _BOOTTIME is not None else time.monotonic
         )
         """Seconds since some moment, never stepping; asleep or awake."""
+        self.shift = 0
+        """Microseconds that the shared tier's clock is ahead of this host's."""
+        self.doubt = 0
+        """Microseconds by which `shift` may be wrong."""
         self._last = 0
         self._lock = threading.Lock()
 
     def micros(self) -> int:
         """Return the wall time in microseconds: what `fresh_until` is compared with."""
-        return int(self.wall() * 1_000_000)
+        return int(self.wall() * 1_000_000) + self.shift
 
     def stamp(self) -> int:
         """Return a new stamp, greater than all that were given or seen."""
         with self._lock:
-            now = int(self.wall() * 1_000_000)
+            now = int(self.wall() * 1_000_000) + self.shift
             if now <= self._last:
                 now = self._last + 1
             self._last = now
             return now
+
+    def final(self) -> int:
+        """Return a new stamp for what ends all that others began before: later by `doubt`."""
+        if not self.doubt:
+            return self.stamp()
+        self.observe(self.micros() + self.doubt)
+        return self.stamp()
 
     def observe(self, stamp: int) -> None:
         """Raise the clock so that later stamps are above *stamp*.
@@ -71,7 +82,7 @@ class Clock:
             # It never falls, so this needs no lock: a third of the cost, for most stamps.
             return
         with self._lock:
-            if self._last < stamp < int(self.wall() * 1_000_000) + _FUTURE:
+            if self._last < stamp < self.micros() + _FUTURE:
                 self._last = stamp
 
 

@@ -466,6 +466,15 @@ class Marks(Protocol):
 
 
 @runtime_checkable
+class Dates(Protocol):
+    """A shared tier with a clock, by which all who share it date what they write."""
+
+    async def time(self) -> int:
+        """Return the tier's wall time in microseconds."""
+        ...
+
+
+@runtime_checkable
 class Heads(Protocol):
     """A far tier that can say whether a copy is still what it holds, for less than the frame itself."""
 

@@ -23,6 +23,7 @@ from tiercache.clock import Clock
 from tiercache.contracts import Bus, Change
 from tiercache.engine.far import Far
 from tiercache.engine.guard import under_cancellation
+from tiercache.engine.offset import Offset
 from tiercache.engine.position import Position
 from tiercache.entry import FOREVER, Trust
 from tiercache.errors import TierRefused
@@ -43,7 +44,7 @@ class Coherence:
     """
 
     __slots__ = (
-        "_behind", "_chance", "_clock", "_first", "_lost_at", "_pending", "_read_at", "_seconds",
+        "_behind", "_chance", "_clock", "_first", "_lost_at", "_offset", "_pending", "_read_at", "_seconds",
         "_tasks", "_wake", "behind", "broken", "bus", "changes", "errors", "far", "heard", "lease",
         "markers", "outdated", "position", "renewed", "since", "stamp", "trust",
     )  # fmt: skip
@@ -84,6 +85,7 @@ class Coherence:
         # The clocks that tests inject leap, and a lease is about the time that messages take.
         self._seconds = time.monotonic if clock.exact else clock.monotonic
         self._chance = chance
+        self._offset = Offset(far.guard, clock)
         self._behind = bus is not None
         self._lost_at = NEVER_HEARD
         self._read_at = NEVER_HEARD
@@ -180,6 +182,8 @@ class Coherence:
     async def open(self) -> None:
         """Begin to follow, and wait a moment for the lease. Raises TierRefused where that never will work."""
         self._wake = asyncio.Event()
+        if self.far.scope == "shared":
+            await self._offset.measure()
         loop = asyncio.get_running_loop()
         if self._clock.exact:
             self._seconds = loop.time
@@ -240,6 +244,8 @@ class Coherence:
             except TimeoutError:
                 pass
             self._wake.clear()
+            if self.far.scope == "shared":
+                await self._offset.measure()
             silent = self.trust.until + self.lease < self.now()
             if silent and self.trust.until != NEVER_HEARD:
                 self.lost()

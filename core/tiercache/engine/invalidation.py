@@ -172,7 +172,7 @@ class Invalidation:
         return count, complete
 
     def _mark(self, names: Iterable[str]) -> list[asyncio.Future[bool | None]]:
-        stamp = self._clock.stamp()
+        stamp = self._clock.final()
         before = self.markers.whole
         risen = self.markers.mark(dict.fromkeys(names, stamp))
         return self._owed(risen, self.markers.whole if self.markers.whole > before else 0)

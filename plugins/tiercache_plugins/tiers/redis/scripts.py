@@ -239,3 +239,6 @@ return 1
 """
 )
 """KEYS: the hash whose messages are counted, if they are. ARGV: what is to come back."""
+
+NOW: Final = _script("return redis.call('TIME')")
+"""KEYS: a key, for its node. Replies seconds and microseconds."""

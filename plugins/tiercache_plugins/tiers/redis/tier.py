@@ -15,7 +15,7 @@ from tiercache_plugins.tiers.redis import connect
 from tiercache_plugins.tiers.redis.cluster import Cluster
 from tiercache_plugins.tiers.redis.failures import Failures
 from tiercache_plugins.tiers.redis.parcels import by_size, written
-from tiercache_plugins.tiers.redis.scripts import DELETE, INCREMENT, MARK, SWAP, WRITE, Script, life
+from tiercache_plugins.tiers.redis.scripts import DELETE, INCREMENT, MARK, NOW, SWAP, WRITE, Script, life
 from tiercache_plugins.tiers.redis.voice import FIELDS, MARKED, SILENT, Voice
 
 if TYPE_CHECKING:
@@ -197,6 +197,14 @@ class RedisTier:
         (reply,) = await self._run([("HGETALL", self._markers)], again=True)
         pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
         return {name.decode(): int.from_bytes(stamp, "big") for name, stamp in pairs if name not in FIELDS}
+
+    async def time(self) -> int:
+        """Return the server's time; of a cluster, that of the primary that has the markers."""
+        if self._config.mode == "cluster":
+            ((seconds, micros),) = await self._scripts(NOW, [([self._markers], [])])
+        else:
+            ((seconds, micros),) = await self._run([("TIME",)])
+        return int(seconds) * 1_000_000 + int(micros)
 
     async def heads(self, keys: Sequence[str]) -> tuple[int, Sequence[bytes | None]]:
         """Return how often markers rose, and the first bytes of each frame, in one write."""
