@@ -50,17 +50,27 @@ UNPROVEN: Final = Trust(lambda: 0.0, -1.0)
 class Terms:
     """What entries of one route with equal options share."""
 
-    __slots__ = ("ahead", "hits", "route", "stale", "trust")
+    __slots__ = ("ahead", "hits", "late", "route", "stale", "trust")
 
-    def __init__(self, route: str, stale: float = 0.0, *, ahead: float = 0.0, trust: Trust = FOREVER) -> None:
+    def __init__(
+        self,
+        route: str,
+        stale: float = 0.0,
+        *,
+        ahead: float = 0.0,
+        trust: Trust = FOREVER,
+        late: Callable[[Entry], None] | None = None,
+    ) -> None:
         self.route = route
         """Name of the route that the entries travel on."""
         self.stale = stale
         """Seconds after `fresh_until` during which an entry is kept."""
         self.ahead = ahead
-        """Seconds of `stale` during which it is still fresh: a read then starts a refresh."""
+        """Seconds of `stale` during which it is still fresh: a read then starts a refresh, or is noted."""
         self.trust = trust
         """Where it ends, an entry is a stale copy, however fresh it was."""
+        self.late = late
+        """Told of reads after `fresh_until`, where those lengthen the life."""
         self.hits = 0
         """Hits of entries that are gone, and hits that a policy took off living ones."""
 

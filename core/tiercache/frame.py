@@ -3,13 +3,13 @@
     0  stamp        8   big-endian; orders writes of a key. A tier may raise it (`restamped`)
     8  magic        2   "tC"
    10  version      1   of this layout
-   11  flags        1   TOMBSTONE, COUNTER, SEALED
+   11  flags        1   TOMBSTONE, COUNTER, SEALED, SLIDING
    12  serializer   1   bytes of its name
    13  compressor   1   bytes of its name; 0 for none
    14  tags         2   how many
    16  created_at   8   microseconds since the epoch, as all times here
    24  fresh_until  8   NEVER for no expiry
-   32  stale_until  8
+   32  stale_until  8   where SLIDING, the end beyond which reads don't lengthen the life
    40  size         4   bytes of the payload before compression; 0 for a counter, whose payload may grow
    44  checksum     4   CRC-32 of the key, bytes 8 to 43, names, tags, payload
    48  names, then tags (each two bytes of length, then UTF-8), then the payload
@@ -39,7 +39,9 @@ COUNTER: Final = 2
 """Flag: the payload is a plain decimal of 64 bits."""
 SEALED: Final = 4
 """Flag: the serializer has sealed the payload."""
-KNOWN: Final = TOMBSTONE | COUNTER | SEALED
+SLIDING: Final = 8
+"""Flag: reads lengthen the life, up to the time that stands in place of `stale_until`."""
+KNOWN: Final = TOMBSTONE | COUNTER | SEALED | SLIDING
 
 HEADER: Final = struct.Struct(">Q2sBBBBHqqqII")
 LARGEST: Final = 2**32 - 1
@@ -67,6 +69,8 @@ class Head(NamedTuple):
     tags: tuple[str, ...]
     payload: int
     """Where the payload begins."""
+    end: int = 0
+    """Where reads lengthen the life, the time beyond which they don't; else 0."""
 
 
 def stamp_of(frame: bytes) -> int:
@@ -142,12 +146,16 @@ def unpack(address: bytes, frame: bytes) -> Head:
         tags = _tags(frame, names, tag_count) if tag_count else ()
     except UnicodeDecodeError as error:
         raise Undecodable("names and tags must be text") from error
+    last = 0
+    if flags & SLIDING:
+        # It is no stale copy once it has ended: nobody has asked for it in time.
+        last, stale_until = stale_until, fresh_until
     # The class's own way in is a function written in Python: it would be a fifth of all this.
     return _tuple(
         Head,
         (
             stamp, flags, text[:serializer_length], text[serializer_length:], created_at, fresh_until,
-            stale_until, size, tags, end,
+            stale_until, size, tags, end, last,
         ),
     )  # fmt: skip
 

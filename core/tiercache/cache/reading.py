@@ -122,7 +122,7 @@ class Reading:
     async def exists(self, key: str, *, route: str | None = None) -> bool:
         """Return whether something fresh is cached under *key*."""
         way = self._way(key, route)
-        return self._house.standing(key, way) is not None or await way.read(key) is not MISSING
+        return self._house.standing(key, way) is not None or await way.read(key, reading=False) is not MISSING
 
     async def ttl(self, key: str, *, route: str | None = None) -> float | None:
         """Return for how many seconds *key* stays fresh, `math.inf` for ever, None where it is absent."""
@@ -130,7 +130,7 @@ class Reading:
         entry = self._house.standing(key, way)
         if entry is None or way.clamped:
             # A near copy that is clamped knows its own life, not the entry's.
-            found = await way.read(key)
+            found = await way.read(key, reading=False)
             if found is not MISSING:
                 return way.remaining(found)
         return None if entry is None else entry.fresh_until + entry.terms.ahead - self._clock.monotonic()
@@ -199,14 +199,18 @@ class Reading:
 
     def _judged(self, entry: Entry, default: Any = MISSING) -> Any:
         """Return the value of *entry* where it is fresh by the real clock, and count the hit."""
-        if self._clock.monotonic() >= entry.fresh_until + entry.terms.ahead:
+        now, terms = self._clock.monotonic(), entry.terms
+        if now >= entry.fresh_until + terms.ahead:
             return default
-        if not entry.terms.trust.holds() or self._house.invalidation.dead(entry):
+        if not terms.trust.holds() or self._house.invalidation.dead(entry):
             return default
         if self._ticker is not None:
             self._ticker.wake()
         entry.hits += 1
-        return entry.value
+        value = entry.value
+        if terms.late is not None and now >= entry.fresh_until:
+            terms.late(entry)
+        return value
 
     def _resident(self, key: str, way: Route) -> Any | Missing:
         """Return the near value of *key* on *way*, as a read; variants that read otherwise override it."""
@@ -244,6 +248,8 @@ class Reading:
         labels = tuple(dict.fromkeys(tags))
         for label in labels:
             check_key(label)
+        if stale is not None:
+            way.check_stale(seconds(stale))
         return Life(
             way.life.ttl if ttl is None else seconds(ttl),
             way.life.stale if stale is None else seconds(stale),

@@ -63,6 +63,7 @@ class Checker:
         self._references()
         for name, route in self.routes.items():
             self._order(name, route)
+            self._slide(name, route)
         self._choose_default()
         self.found += misfits(self.cache.bus, self.stages, self.routes.values())
         self._ask_stages()
@@ -270,6 +271,17 @@ class Checker:
             if pattern in route.patterns[:index]:
                 self._add(
                     ("route", name, "patterns", index), f'"{pattern}" stands here twice; once is accepted'
+                )
+
+    def _slide(self, name: str, route: RouteTable) -> None:
+        if route.sliding is None:
+            return
+        for option in ("stale", "refresh_ahead"):
+            if getattr(route, option):
+                self._add(
+                    ("route", name, option),
+                    "can't stand beside sliding: a value that slides ends when nobody has read it for a "
+                    "while; one of the two is accepted",
                 )
 
     def _choose_default(self) -> None:

@@ -192,6 +192,7 @@ def _route(name: str, table: RouteTable) -> RoutePlan:
             soft_timeout=table.soft_timeout,
             hard_timeout=table.hard_timeout,
             refresh_ahead=table.refresh_ahead,
+            sliding=None if table.sliding == math.inf else table.sliding,
             jitter=table.jitter,
             negative_ttl=table.negative_ttl,
             coherent=table.coherent,

@@ -121,6 +121,11 @@ class RouteTable(Table):
     stale: Duration | None = Field(
         None, description="How much longer values may be served where fresh ones can't be had."
     )
+    sliding: Duration | None = Field(
+        None,
+        description="How long values are fresh that nobody reads: reads lengthen the life, up to the ttl. "
+        "They are noted at most four times in that while. Not with stale or refresh_ahead.",
+    )
     soft_timeout: Duration | None = Field(
         None, description="After it, callers of a slow load are given a stale copy, if any; the load goes on."
     )

@@ -44,11 +44,9 @@ async def add(route: Route, key: str, value: Any, life: Life) -> bool:
     async def attempt(standing: _Standing) -> bool | None:
         if standing.head is not None:
             return False
-        frame = far.codec.encode(
-            address.encode(), value, route.clock.stamp(), route.until(life.ttl),
-            route.until(life.ttl + life.stale), life.tags,
-        )  # fmt: skip
-        record = far.record(address, frame, route.until(life.ttl + life.stale), conditional=False)
+        term = route.term(life)
+        frame = far.codec.encode(address.encode(), value, route.clock.stamp(), *term[:2], life.tags, term[2])
+        record = far.record(address, frame, term[1], conditional=False)
         return True if await _swap(far, record, standing.stamp) else None
 
     stored: bool = await _attempts(route, far, key, attempt)
@@ -69,7 +67,7 @@ async def touch(route: Route, key: str, ttl: float) -> bool:
         if head is None:
             return False
         stale = (head.stale_until - head.fresh_until) / 1_000_000
-        until = route.until(ttl), route.until(ttl + stale)
+        until = route.term(Life(ttl, stale))
         try:
             frame = route.decoder.relived(address.encode(), standing.frame, head, *until)
         except Undecodable:
@@ -105,15 +103,14 @@ async def expire(route: Route, key: str) -> bool:
             if head is None:
                 return False
             try:
-                frame = route.decoder.relived(
-                    address.encode(), standing.frame, head, route.clock.micros(), head.stale_until
-                )
+                now = route.clock.micros()
+                stale_until = now if head.end else head.stale_until
+                frame = route.decoder.relived(address.encode(), standing.frame, head, now, stale_until)
             except Undecodable:
                 far.guard.counts.corrupt += 1
                 return False
-            record = far.record(
-                address, restamped(frame, route.clock.stamp()), head.stale_until, conditional=False
-            )
+            stamped = restamped(frame, route.clock.stamp())
+            record = far.record(address, stamped, stale_until, conditional=False)
             return True if await _swap(far, record, standing.stamp) else None
 
         with contextlib.suppress(TierUnavailable):
@@ -136,15 +133,9 @@ async def increment(route: Route, key: str, delta: int, life: Life) -> int:
     address = route.address(key)
 
     def fresh() -> Record:
-        frame = far.codec.encode(
-            address.encode(),
-            delta,
-            route.clock.stamp(),
-            route.until(life.ttl),
-            route.until(life.ttl),
-            life.tags,
-        )
-        return far.record(address, frame, route.until(life.ttl), conditional=False)
+        term = route.term(life._replace(stale=0.0))
+        frame = far.codec.encode(address.encode(), delta, route.clock.stamp(), *term[:2], life.tags, term[2])
+        return far.record(address, frame, term[1], conditional=False)
 
     async def attempt(standing: _Standing) -> int | None:
         head = standing.head
@@ -232,7 +223,9 @@ async def _settle(route: Route, far: Far, key: str) -> None:
 def _rewritten(
     route: Route, far: Far, address: str, value: Any, head: Head, fresh_until: int, stale_until: int
 ) -> Record:
-    frame = far.codec.encode(address.encode(), value, head.created_at, fresh_until, stale_until, head.tags)
+    frame = far.codec.encode(
+        address.encode(), value, head.created_at, fresh_until, stale_until, head.tags, head.end
+    )
     return far.record(address, restamped(frame, route.clock.stamp()), stale_until, conditional=False)
 
 
@@ -279,7 +272,8 @@ def _increment_near(route: Route, key: str, delta: int, life: Life) -> int:
     if type(entry.value) is not int or not SMALLEST <= entry.value <= LARGEST:
         raise TypeError(f"the value under {key!r} is no integer of 64 bits")
     total = _fitting(entry.value + delta, key)
-    remaining = entry.fresh_until + entry.terms.ahead - route.clock.monotonic()
+    ends = entry.fresh_until + entry.terms.ahead if route.slides is None else route.slides.end(entry)
+    remaining = ends - route.clock.monotonic()
     route.detach(key)
     route.keeping.place(key, total, route.clock.stamp(), remaining, entry.terms.stale, route.near.tags(key))
     return total

@@ -12,7 +12,7 @@ from tiercache import frame as layout
 from tiercache.contracts import Seals
 from tiercache.entry import MISSING
 from tiercache.errors import Undecodable, Unserializable
-from tiercache.frame import COUNTER, LARGEST, SEALED, TOMBSTONE, Head
+from tiercache.frame import COUNTER, LARGEST, SEALED, SLIDING, TOMBSTONE, Head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -71,17 +71,22 @@ class Codec:
         fresh_until: int,
         stale_until: int,
         tags: Sequence[str] = (),
+        end: int = 0,
     ) -> bytes:
         """Return *value* as a frame for the key *address* (with its namespace, in UTF-8). Stamps are
-        microseconds.
+        microseconds. With *end* it is no stale copy after *fresh_until*, which reads move, up to *end*.
 
         Raises Unserializable for a value that the serializer refuses, or that is larger than the limit.
         """
+        slides = SLIDING if end else 0
+        if slides:
+            stale_until = end
         if type(value) is int and _LOWEST <= value <= _HIGHEST:
             # The size is left out: a script that raises the payload may make it longer.
             return _packed(
-                address, COUNTER, b"", b"", created_at, fresh_until, stale_until, 0, tags, b"%d" % value
-            )
+                address, COUNTER | slides, b"", b"", created_at, fresh_until, stale_until, 0, tags,
+                b"%d" % value,
+            )  # fmt: skip
         try:
             data = self._dumps(value)
         except Unserializable:
@@ -106,13 +111,13 @@ class Codec:
         if self._seal is not None:
             # The seal covers the header, so the header is made first, around no payload.
             bare = _packed(
-                address, SEALED, self._serializer, compressor, created_at, fresh_until, stale_until, size,
-                tags, b"",
+                address, SEALED | slides, self._serializer, compressor, created_at, fresh_until, stale_until,
+                size, tags, b"",
             )  # fmt: skip
             data = self._seal(data, layout.about(address, bare, layout.unpack(address, bare)))
         return _packed(
-            address, self._flags, self._serializer, compressor, created_at, fresh_until, stale_until, size,
-            tags, data,
+            address, self._flags | slides, self._serializer, compressor, created_at, fresh_until, stale_until,
+            size, tags, data,
         )  # fmt: skip
 
     def _smaller(self, data: bytes) -> bytes:
@@ -196,8 +201,10 @@ class Decoder:
             names = " behind ".join(f'"{name}"' for name in (head.serializer, head.compressor) if name)
             raise Undecodable(f"the payload can't be read by {names}: {type(error).__name__}") from error
 
-    def relived(self, address: bytes, frame: bytes, head: Head, fresh_until: int, stale_until: int) -> bytes:
-        """Return *frame*, whose *head* this decoder has checked, with another life.
+    def relived(
+        self, address: bytes, frame: bytes, head: Head, fresh_until: int, stale_until: int, end: int = 0
+    ) -> bytes:
+        """Return *frame*, whose *head* this decoder has checked, with another life, as of `Codec.encode`.
 
         The payload stays as it is, sealed anew where it was: today's serializer might not take the value.
         Raises Undecodable where the seal does not hold.
@@ -214,9 +221,9 @@ class Decoder:
                 raise Undecodable(
                     f'"{head.serializer}" can\'t unseal the payload: {type(error).__name__}'
                 ) from error
-            bare = _lived(address, head, fresh_until, stale_until, b"")
+            bare = _lived(address, head, fresh_until, stale_until, end, b"")
             payload = serializer.seal(data, layout.about(address, bare, layout.unpack(address, bare)))
-        return _lived(address, head, fresh_until, stale_until, payload)
+        return _lived(address, head, fresh_until, stale_until, end, payload)
 
 
 def tombstone(address: bytes, stamp: int, expires_at: int) -> bytes:
@@ -224,10 +231,11 @@ def tombstone(address: bytes, stamp: int, expires_at: int) -> bytes:
     return _packed(address, TOMBSTONE, b"", b"", stamp, expires_at, expires_at, 0, (), b"")
 
 
-def _lived(address: bytes, head: Head, fresh_until: int, stale_until: int, payload: bytes) -> bytes:
+def _lived(address: bytes, head: Head, fresh_until: int, stale_until: int, end: int, payload: bytes) -> bytes:
     return _packed(
-        address, head.flags, head.serializer.encode(), head.compressor.encode(), head.created_at,
-        fresh_until, stale_until, head.size, head.tags, payload,
+        address, (head.flags & ~SLIDING) | (SLIDING if end else 0), head.serializer.encode(),
+        head.compressor.encode(), head.created_at, fresh_until, end or stale_until, head.size, head.tags,
+        payload,
     )  # fmt: skip
 
 
@@ -255,9 +263,14 @@ def _named(name: str) -> bytes:
 
 def _check_bare(head: Head, frame: bytes) -> None:
     flags = head.flags
-    if flags not in {TOMBSTONE, COUNTER} or head.serializer or head.compressor or head.size:
+    if (
+        flags not in {TOMBSTONE, COUNTER, COUNTER | SLIDING}
+        or head.serializer
+        or head.compressor
+        or head.size
+    ):
         raise Undecodable(f"a tombstone or counter (flags {flags:#x}) that names a codec, a size or a seal")
-    if flags == COUNTER:
+    if flags & COUNTER:
         _counted(frame[head.payload :])
     elif len(frame) > head.payload:
         raise Undecodable("a tombstone with a payload")

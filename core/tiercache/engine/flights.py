@@ -31,6 +31,8 @@ class Found(NamedTuple):
     fresh_until: int
     stale_until: int
     tags: tuple[str, ...]
+    end: int = 0
+    """Where reads lengthen the life, the time beyond which they don't."""
 
 
 class Closing:
@@ -101,8 +103,8 @@ class Flights:
 class Probe:
     """A read through the far tiers of a route, tier by tier. It needs no task: each lane hands it on."""
 
-    __slots__ = ("address", "began", "buried", "detached", "failures", "key", "level", "loads", "route",
-                 "stale", "waiters")  # fmt: skip
+    __slots__ = ("address", "began", "buried", "detached", "failures", "key", "level", "loads", "reading",
+                 "route", "stale", "waiters")  # fmt: skip
 
     def __init__(self, route: Route, key: str) -> None:
         self.route = route
@@ -116,6 +118,8 @@ class Probe:
         self.detached = False
         self.failures = 0
         """Tiers that could not answer."""
+        self.reading = False
+        """Whether somebody reads, and does not only look."""
         self.stale: Found | Missing = MISSING
         """The newest stale copy met."""
         self.waiters: list[asyncio.Future[Found | Missing]] = []

@@ -36,13 +36,16 @@ def judge(route: Route, probe: Probe, frame: bytes | None) -> Found | Missing:
                 value = route.decoder.value(address, frame, standing)
                 route.clock.observe(standing.stamp)
                 found = Found(
-                    value, standing.created_at, standing.fresh_until, standing.stale_until, standing.tags
-                )
+                    value, standing.created_at, standing.fresh_until, standing.stale_until, standing.tags,
+                    standing.end,
+                )  # fmt: skip
                 certain = route.coherence is None or _certain(route.coherence, route, far, found)
                 if certain and now < standing.fresh_until:
                     counts.hits += 1
                     if probe.level and not probe.detached:
                         _promote(route, probe, standing, frame, found)
+                    if found.end and route.slides is not None and probe.reading and not probe.detached:
+                        found = route.slides.noted(probe.key, found)
                     return found
                 allowed = certain or found.fresh_until < found.stale_until
                 if allowed and (probe.stale is MISSING or probe.stale.created_at < found.created_at):
@@ -83,7 +86,7 @@ def _promote(route: Route, probe: Probe, standing: Head, frame: bytes, found: Fo
             try:
                 copied = far.codec.encode(
                     probe.address.encode(), found.value, found.created_at, found.fresh_until,
-                    found.stale_until, found.tags,
+                    found.stale_until, found.tags, found.end,
                 )  # fmt: skip
             except Unserializable:
                 # Written when the tiers spoke otherwise: this tier's serializer can't carry it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tiercache.clock import NEVER, Clock
 from tiercache.contracts import NearTier
@@ -13,6 +13,9 @@ from tiercache.engine.flights import Found
 from tiercache.engine.rules import REARM, Rules
 from tiercache.entry import FOREVER, MISSING, UNPROVEN, Entry, Missing, Terms, Trust
 
+if TYPE_CHECKING:
+    from tiercache.engine.sliding import Slides
+
 _EXACT_TERMS: Final = 64
 _PROMOTION_SLACK: Final = 0.001
 
@@ -20,7 +23,7 @@ _PROMOTION_SLACK: Final = 0.001
 class Keeping:
     """Puts the entries of one route into its near tier; does nothing where it has none."""
 
-    __slots__ = ("_clock", "_hits", "_rules", "_terms", "coherence", "near", "route")
+    __slots__ = ("_alone", "_clock", "_hits", "_rules", "_terms", "coherence", "near", "route", "slides")
 
     def __init__(self, route: str, near: NearTier | None, clock: Clock, rules: Rules) -> None:
         self.route = route
@@ -29,6 +32,9 @@ class Keeping:
         self._rules = rules
         self.coherence: Coherence | None = None
         """What the near copies are trusted by."""
+        self.slides: Slides | None = None
+        """What lets entries live on that are read."""
+        self._alone = False
         self._terms: dict[tuple[float, float, Trust], Terms] = {}
         self._hits = 0
 
@@ -39,9 +45,14 @@ class Keeping:
             if len(self._terms) >= _EXACT_TERMS:
                 # Every one is kept, for the hits that it counts; so that they stay few, they get coarse.
                 stale, ahead = _coarse(stale), _coarse(ahead)
-            made = Terms(self.route, stale, ahead=ahead, trust=trust)
+            late = self.slides.late if self.slides is not None and self._alone else None
+            made = Terms(self.route, stale, ahead=ahead, trust=trust, late=late)
             terms = self._terms.setdefault((stale, ahead, trust), made)
         return terms
+
+    def slide(self, slides: Slides, *, alone: bool) -> None:
+        """Let entries live on by *slides*; *alone*: there is no far tier that knows when they were read."""
+        self.slides, self._alone = slides, alone
 
     def hits(self) -> int:
         """Return the near hits of entries that are gone."""
@@ -65,6 +76,11 @@ class Keeping:
             life = (found.fresh_until - found.created_at) / 1_000_000
             remaining = (found.fresh_until - self._clock.micros()) / 1_000_000
             remaining = min(remaining, max(life, 0.0) + _PROMOTION_SLACK)
+        if self.slides is not None and found.end:
+            remaining = min(self.slides.left(found, remaining), self.near.max_ttl)
+            if remaining > 0:
+                self.put(key, found.value, found.created_at, remaining, 0.0, 0.0, found.tags, began)
+            return
         stale = math.inf
         if found.stale_until < NEVER:
             stale = (found.stale_until - found.fresh_until) / 1_000_000
@@ -88,18 +104,24 @@ class Keeping:
         """
         if self.near is None:
             return
+        slides = self.slides if self.slides is not None and ttl > self.slides.window else None
+        if slides is not None and not self._alone:
+            ttl = slides.pause
         if ttl > self.near.max_ttl:
             ttl = self.near.max_ttl
+        if slides is not None and self._alone:
+            slides.place(key, value, created_at, ttl, tags)
+            return
         share = self._rules.refresh_ahead
         if share is None or ttl == math.inf:
-            self._put(key, value, created_at, ttl, stale, 0.0, tags, began)
+            self.put(key, value, created_at, ttl, stale, 0.0, tags, began)
             return
         # Near hits end where a refresh is due; from there to its real end the entry is fresh, and slower.
         age = max(self._clock.micros() - created_at, 0) / 1_000_000
         until_due = max((age + ttl) * share - age, 0.0)
-        self._put(key, value, created_at, until_due, stale + ttl - until_due, ttl - until_due, tags, began)
+        self.put(key, value, created_at, until_due, stale + ttl - until_due, ttl - until_due, tags, began)
 
-    def _put(
+    def put(
         self,
         key: str,
         value: Any,
@@ -110,6 +132,7 @@ class Keeping:
         tags: Sequence[str],
         began: float | None = None,
     ) -> None:
+        """Put an entry into the near tier, as it is: *ahead* is a part of *stale*."""
         assert self.near is not None
         trust = FOREVER
         if self._rules.coherent:
@@ -138,7 +161,7 @@ class Keeping:
         """End the life of a near entry, and keep it for as long as it may serve as a stale copy."""
         assert self.near is not None
         stale = entry.terms.stale - entry.terms.ahead
-        self._put(entry.key, entry.value, entry.created_at, 0.0, stale, 0.0, tuple(self.near.tags(entry.key)))
+        self.put(entry.key, entry.value, entry.created_at, 0.0, stale, 0.0, tuple(self.near.tags(entry.key)))
 
     def candidate(self, key: str) -> Entry | None:
         """Return the near copy of *key* where it is fresh, whether it is trusted or not."""
@@ -175,7 +198,7 @@ class Keeping:
         if remaining <= 0:
             return
         pause = min(REARM, remaining)
-        self._put(key, stale.value, stale.created_at, pause, remaining - pause, 0.0, stale.tags)
+        self.put(key, stale.value, stale.created_at, pause, remaining - pause, 0.0, stale.tags)
 
     def postpone(self, key: str) -> bool:
         """Let nobody refresh *key* for a while: its loader failed. Return whether it is still fresh."""
@@ -188,7 +211,7 @@ class Keeping:
             return False
         pause = min(REARM, fresh)
         kept = entry.terms.stale - entry.terms.ahead + fresh - pause
-        self._put(key, entry.value, entry.created_at, pause, kept, fresh - pause, tuple(self.near.tags(key)))
+        self.put(key, entry.value, entry.created_at, pause, kept, fresh - pause, tuple(self.near.tags(key)))
         return True
 
 

@@ -24,6 +24,7 @@ from tiercache.engine.negatives import Negatives
 from tiercache.engine.patterns import Supply, composed
 from tiercache.engine.proof import Proof
 from tiercache.engine.rules import Rules
+from tiercache.engine.sliding import Slides
 from tiercache.engine.stats import RouteCounts
 from tiercache.entry import MISSING, Missing
 
@@ -34,7 +35,7 @@ class Route:
     __slots__ = (
         "_alone", "_chance", "_house", "_others", "_prefix", "authority", "behind", "clock", "coherence",
         "copies", "counts", "decoder", "fars", "flights", "keeping", "life", "load", "markers", "name",
-        "near", "negatives", "rules", "save", "supply", "watchers",
+        "near", "negatives", "rules", "save", "slides", "supply", "watchers",
     )  # fmt: skip
 
     def __init__(
@@ -62,9 +63,15 @@ class Route:
         self.counts = RouteCounts()
         self.supply = Supply.of(patterns)
         self.rules = rules or Rules()
-        if self.supply is not None and self.supply.ahead is not None and self.rules.refresh_ahead is None:
-            self.rules = replace(self.rules, refresh_ahead=self.supply.ahead)
+        ahead = self.supply.ahead if self.supply is not None and self.rules.sliding is None else None
+        if ahead is not None and self.rules.refresh_ahead is None:
+            self.rules = replace(self.rules, refresh_ahead=ahead)
         self.keeping = Keeping(name, near, clock, self.rules)
+        self.slides: Slides | None = None
+        """What lets entries live on that are read, where the route asks for it."""
+        if self.rules.sliding is not None:
+            self.slides = Slides(self, self.rules.sliding)
+            self.keeping.slide(self.slides, alone=not self.fars)
         self.negatives = Negatives(near, clock, self.rules)
         self.markers = Markers()
         """What was invalidated; the house's own, once it is built."""
@@ -120,7 +127,9 @@ class Route:
     @property
     def clamped(self) -> bool:
         """Whether a near copy may live shorter than its entry."""
-        return bool(self.fars) and self.near is not None and self.near.max_ttl != math.inf
+        if not self.fars or self.near is None:
+            return False
+        return self.slides is not None or self.near.max_ttl != math.inf
 
     def remaining(self, found: Found) -> float:
         """Return for how many seconds *found* stays fresh."""
@@ -142,14 +151,14 @@ class Route:
         life = found.fresh_until - found.created_at
         return self.clock.micros() >= found.created_at + int(life * share)
 
-    async def read(self, key: str) -> Found | Missing:
+    async def read(self, key: str, *, reading: bool = True) -> Found | Missing:
         """Return the fresh entry of *key* from the nearest far tier that has one."""
         load = self.flights.loads.get(key)
         if load is not None and load.landed is not MISSING:
             # A load whose far writes are still under way: its callers have the value, so has everybody.
             until = self.until(load.life.ttl)
             return Found(load.landed, self.clock.micros(), until, until, load.life.tags)
-        return await self.probe(key).join() if self.fars else MISSING
+        return await self.probe(key, reading=reading).join() if self.fars else MISSING
 
     async def read_or_stale(self, key: str) -> Found | Missing:
         """As `read`; where no far tier could answer, a stale copy of the near tier stands in."""
@@ -164,13 +173,14 @@ class Route:
             self.counts.stale_served += found is not MISSING
         return found
 
-    def probe(self, key: str) -> Probe:
-        """Return the far read that is under way for *key*, or start one."""
+    def probe(self, key: str, *, reading: bool = True) -> Probe:
+        """Return the far read that is under way for *key*, or start one. Not *reading*: it is a mere look."""
         coherent = self.rules.coherent and self.authority is not None
         probe = None if coherent else self.flights.probes.get(key)
         if probe is None:
             probe = Proof(self, key) if coherent else Probe(self, key)
             probe.start()
+        probe.reading = probe.reading or reading
         return probe
 
     judge = judging.judge
@@ -196,6 +206,7 @@ class Route:
             life = Life(self.rules.negative_ttl, 0.0, life.tags)
             if store and not load.detached:
                 self.negatives.absent(load.key)
+        self.check_stale(life.stale)
         if not store:
             return value, []
         life = load.life = self._jittered(life)
@@ -273,16 +284,32 @@ class Route:
         """
         if not self.fars:
             return {}
-        fresh_until = self.until(life.ttl)
-        stale_until = self.until(life.ttl + life.stale)
+        term = self.term(life)
         address = self.address(key).encode()
         frames: dict[Codec, bytes] = {}
         for far in self.fars:
             if far.codec not in frames:
                 frames[far.codec] = far.codec.encode(
-                    address, value, created_at, fresh_until, stale_until, life.tags
+                    address, value, created_at, *term[:2], life.tags, term[2]
                 )
         return frames
+
+    def check_stale(self, stale: float) -> None:
+        """Raise ValueError where values can't be kept as stale copies: they end when nobody has read them."""
+        if stale and self.slides is not None:
+            raise ValueError(
+                f'stale={stale} on route "{self.name}", which is sliding: no stale copies are kept'
+            )
+
+    def term(self, life: Life) -> tuple[int, int, int]:
+        """Return until when what is stored now is fresh, and may serve as a stale copy; where reads lengthen
+        that, the time beyond which they don't, else 0.
+        """
+        end = self.until(life.ttl)
+        if self.slides is None or life.ttl <= self.slides.window:
+            return end, self.until(life.ttl + life.stale), 0
+        fresh_until = self.until(self.slides.window)
+        return fresh_until, fresh_until, end
 
     def until(self, seconds: float) -> int:
         """Return the wall time that is *seconds* away, in microseconds."""
@@ -300,7 +327,7 @@ class Route:
         if not self.fars:
             return []
         address = self.address(key)
-        stale_until = self.until(life.ttl + life.stale)
+        stale_until = self.term(life)[1]
         return [
             far.writes.write(far.record(address, frames[far.codec], stale_until, conditional=conditional))
             for far in self.fars

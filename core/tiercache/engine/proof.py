@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from tiercache.engine.flights import Found, Probe
-from tiercache.frame import COUNTER, HEADER, TOMBSTONE
+from tiercache.frame import COUNTER, HEADER, SLIDING, TOMBSTONE
 
 
 class Proof(Probe):
@@ -58,6 +58,8 @@ class Proof(Probe):
         tags = tuple(route.near.tags(self.key)) if route.near is not None else ()
         if route.clock.micros() >= fresh_until or route.markers.killed(self.key, tags, created_at):
             return None
+        if flags & SLIDING:
+            return Found(entry.value, created_at, fresh_until, fresh_until, tags, stale_until)
         return Found(entry.value, created_at, fresh_until, stale_until, tags)
 
 

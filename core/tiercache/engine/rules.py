@@ -19,6 +19,8 @@ class Rules:
     """After it, callers are given a stale copy or LoadTimeout, and the load goes on."""
     refresh_ahead: float | None = None
     """Share of an entry's life after which a read starts a load in the background."""
+    sliding: float | None = None
+    """Seconds for which an entry lives that nobody reads; its life ends at the latest when its ttl does."""
     jitter: float = 0.0
     """The most by which a life is shortened, as a share of it."""
     negative_ttl: float | None = None
