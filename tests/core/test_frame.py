@@ -10,6 +10,7 @@ from tiercache.frame import (
     HEADER,
     KNOWN,
     SEALED,
+    SLIDING,
     TOMBSTONE,
     _checksum,
     about,
@@ -59,11 +60,11 @@ def test_what_is_packed_is_unpacked(address, **parts):
     head = unpack(address, frame)
     assert head.stamp == head.created_at == parts["created_at"]
     assert (head.serializer.encode(), head.compressor.encode()) == (parts["serializer"], parts["compressor"])
-    assert (head.flags, head.fresh_until, head.stale_until) == (
-        parts["flags"],
-        parts["fresh_until"],
-        parts["stale_until"],
-    )
+    assert (head.flags, head.fresh_until) == (parts["flags"], parts["fresh_until"])
+    if head.flags & SLIDING:
+        assert (head.stale_until, head.end) == (parts["fresh_until"], parts["stale_until"])
+    else:
+        assert (head.stale_until, head.end) == (parts["stale_until"], 0)
     assert (head.size, head.tags) == (parts["size"], parts["tags"])
     assert frame[head.payload :] == parts["payload"]
 
