@@ -179,5 +179,5 @@ def test_a_seal_covers_key_codec_life_size_and_tags_but_not_the_stamp():
 
 
 def test_flags_are_single_bits():
-    assert TOMBSTONE | COUNTER | SEALED == KNOWN
-    assert TOMBSTONE + COUNTER + SEALED == KNOWN
+    assert TOMBSTONE | COUNTER | SEALED | SLIDING == KNOWN
+    assert TOMBSTONE + COUNTER + SEALED + SLIDING == KNOWN
