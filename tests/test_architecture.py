@@ -44,6 +44,7 @@ LONG_MODULES = {
 # Module-level state that can change. Everything else would be shared by two caches of one process.
 STATEFUL = {
     "tiercache.clock._TICKERS": "tickers to stop in the child of a fork, held weakly",
+    "tiercache.cache.forks._STARTED": "likewise, caches that belong to the parent of a fork",
     "tiercache.sync._FACES": "likewise, faces whose threads a fork leaves behind",
     "tiercache.keys.glob": "compiled patterns, a pure function of their text",
     "tiercache.engine.waits._PLACE": "which load the current task is part of; a context variable",

@@ -186,6 +186,27 @@ def test_a_delete_between_two_reads_of_the_same_key_is_seen_by_the_second():
     run(scenario)
 
 
+def test_a_delete_whose_caller_leaves_goes_on_and_is_held_to():
+    async def scenario(cache, clock):
+        await cache.set("k", "old")
+        cellar = tier(cache, "cellar")
+        cellar.gate.clear()
+        deleting = asyncio.create_task(cache.delete("k"))
+        await settle()
+        deleting.cancel()
+        await asyncio.gather(deleting, return_exceptions=True)
+        assert deleting.cancelled()
+        # What is read of it meanwhile is stored nowhere.
+        assert "k" in cache._house.closing
+        cellar.gate.set()
+        await settle()
+        assert "k" not in cache._house.closing
+        assert cellar.living() == set()
+        assert await cache.get("k", "gone") == "gone"
+
+    run(scenario)
+
+
 def test_a_read_only_probe_never_waits_for_a_load():
     async def scenario(cache, clock):
         loader = Loader()

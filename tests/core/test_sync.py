@@ -603,6 +603,41 @@ asyncio.run(main())
     program(code)
 
 
+@forks
+def test_a_cache_of_the_parents_loop_is_refused_in_the_child_by_its_own_calls_too(tmp_path):
+    code = f"""
+import asyncio, os
+from tiercache import Cache, CacheClosed
+async def main():
+    async with Cache.open({doc(tmp_path)!r}) as cache:
+        await cache.set("k", 1)
+        def forked():
+            child = os.fork()
+            if child:
+                return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            refused = 0
+            def asked(act):
+                asyncio.run(act())
+            acts = [
+                lambda: cache.get("k"), lambda: cache.set("k", 2), lambda: cache.get_or_set("k", int),
+                lambda: cache.delete("k"), lambda: cache.clear(), cache.start,
+            ]
+            for act in acts:
+                try:
+                    asked(act)
+                except CacheClosed as error:
+                    refused += "forked" in str(error)
+            asked(cache.close)
+            os._exit(0 if refused == len(acts) else 1)
+        assert await asyncio.to_thread(forked) == 0
+        assert await cache.get("k") == 1
+        await cache.set("k", 3)
+        assert await cache.get("k") == 3
+asyncio.run(main())
+"""
+    program(code)
+
+
 def test_a_far_tier_that_fails_is_a_miss_for_threads_too():
     with attached(document(), clock=FakeClock()) as (cache, _):
         tier(cache, "shelf").error = tier(cache, "cellar").error = OSError("away")

@@ -9,6 +9,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from tiercache.cache.forks import remember
 from tiercache.cache.loading import Loading
 from tiercache.clock import Clock, Ticker
 from tiercache.engine import authority
@@ -93,7 +94,9 @@ class Cache(Loading):
         """
         if self._loop is not None:
             return self
+        self._check_origin()
         self._loop = asyncio.get_running_loop()
+        remember(self)
         if not self._clock.exact:
             self._ticker = Ticker(self, self._clock)
             self._house.invalidation.ticker = self._ticker
@@ -114,6 +117,8 @@ class Cache(Loading):
 
     async def close(self) -> None:
         """Wait for what is under way, then close every tier, also where one fails. Safe to call twice."""
+        if self._forked:
+            return
         if self._loop is not None:
             await self._house.work.close()
         opened, self._loop = self._loop is not None, None
@@ -317,11 +322,6 @@ class Cache(Loading):
             own_loop=False,
         )  # fmt: skip
         return made
-
-    def _abandon(self) -> None:
-        """In the child of a fork: leave everything to the parent, which goes on using it."""
-        self._loop = None
-        self._shut()
 
     def _empty(self) -> None:
         self._house.empty()

@@ -33,6 +33,7 @@ class Reading:
         "__weakref__",
         "_clock",
         "_entries",
+        "_forked",
         "_house",
         "_loop",
         "_mask",
@@ -52,6 +53,7 @@ class Reading:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._ticker: Ticker | None = None
+        self._forked = False
         self._entries: dict[str, Entry] = {}
         self._segments: tuple[dict[str, Entry], ...] = ({},)
         self._mask = 0
@@ -230,7 +232,21 @@ class Reading:
                 "this cache was started on another event loop; open one cache a loop, or use it from its own"
             )
 
+    def _abandon(self) -> None:
+        """In the child of a fork: leave everything to the parent, which goes on using it."""
+        self._forked = self._forked or self._loop is not None
+        self._loop = None
+        self._shut()
+
+    def _check_origin(self) -> None:
+        if self._forked:
+            raise CacheClosed(
+                "the cache belongs to the process that this one was forked from, which goes on using its "
+                "connections; open another one here"
+            )
+
     def _check_open(self) -> None:
+        self._check_origin()
         if self._loop is None:
             raise CacheClosed("the cache is not open: use `async with`, or await `start()` first")
 

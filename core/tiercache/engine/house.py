@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
@@ -195,20 +196,32 @@ class House:
     async def delete(self, addresses: Mapping[str, str]) -> int:
         """Drop keys, given with their addresses, from every tier; return how many were there."""
         there = {key for key in addresses if self.forget(key)}
+        if not self.fars:
+            return len(there)
         waiting = [
             (key, [(far, far.writes.bury(address, self.tombstone)) for far in reversed(self.fars.values())])
             for key, address in addresses.items()
         ]
-        try:
-            with self.closing.keys(addresses):
-                for key, buried in waiting:
-                    frames = [(far, await done) for far, done in buried]
-                    if self._held(key, addresses[key], frames):
-                        there.add(key)
-        finally:
-            # Again: a read that began before the far tiers were done may have brought a value back.
-            for key in addresses:
-                self.forget(key)
+
+        closed = ExitStack()
+        closed.enter_context(self.closing.keys(addresses))
+
+        async def buried() -> None:
+            try:
+                with closed:
+                    for key, under_way in waiting:
+                        if self._held(key, addresses[key], [(far, await done) for far, done in under_way]):
+                            there.add(key)
+            finally:
+                # Again: a read that began before the far tiers were done may have brought a value back.
+                for key in addresses:
+                    self.forget(key)
+
+        # Who is cancelled leaves; the keys stay closed until the far tiers are done all the same.
+        task = asyncio.get_running_loop().create_task(buried(), name="tiercache-delete")
+        self.default.flights.running.add(task)
+        task.add_done_callback(self.default.flights.running.discard)
+        await asyncio.shield(task)
         return len(there)
 
     def _held(self, key: str, address: str, frames: Sequence[tuple[Far, bytes | None]]) -> bool:
