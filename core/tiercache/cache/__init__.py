@@ -117,8 +117,6 @@ class Cache(Loading):
 
     async def close(self) -> None:
         """Wait for what is under way, then close every tier, also where one fails. Safe to call twice."""
-        if self._forked:
-            return
         if self._loop is not None:
             await self._house.work.close()
         opened, self._loop = self._loop is not None, None
