@@ -4,6 +4,7 @@ The names here are the whole public face; whatever a plugin or an application ne
 """
 
 from tiercache.cache import Cache
+from tiercache.cache.warming import Warmed, WarmItem, read_lines, warm, warm_by
 from tiercache.clock import NEVER, Clock
 from tiercache.contracts import (
     Bus,
@@ -165,9 +166,14 @@ __all__ = [
     "Undecodable",
     "Unserializable",
     "Unsupported",
+    "WarmItem",
+    "Warmed",
     "Watches",
     "Wipes",
     "Works",
     "cached_by",
     "hookimpl",
+    "read_lines",
+    "warm",
+    "warm_by",
 ]

@@ -115,6 +115,7 @@ def test_settings_become_options_of_the_tiers():
     assert document["compressor"] == {"zstd": {"type": "zstd", "threshold": 99}}
     assert document["route"]["static"] == {
         "tiers": ["memory", "redis", "disk"], "ttl": 86400.0, "stale": 300.0, "default": False,
+        "patterns": ["hottest"],
     }  # fmt: skip
     assert "compressor" not in CacheConfig(enable_compression=False).document()
 

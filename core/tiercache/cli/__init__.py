@@ -28,6 +28,7 @@ _COMMANDS: Final = {
     "schema": _Command("tiercache.cli.schema", "Print the JSON Schema of tiercache.toml, for editors."),
     "set": _Command("tiercache.cli.set", "Store a value."),
     "stats": _Command("tiercache.cli.stats", "Show what the tiers hold."),
+    "warm": _Command("tiercache.cli.warm", "Store what is in a file of JSON Lines."),
 }
 
 

@@ -19,6 +19,9 @@ Level = Literal["memory", "redis", "disk"]
 FILE: Final = "tiercache.sqlite3"
 """The file of the disk tier, within `disk_cache_dir`."""
 
+HOTTEST: Final = "hottest"
+"""The pattern that keeps the names of what is read most, and the stem of its file."""
+
 _TIERS: Final[Mapping[CacheType, tuple[Level, ...]]] = MappingProxyType({
     CacheType.STATIC: ("memory", "redis", "disk"),
     CacheType.DYNAMIC: ("memory", "redis"),
@@ -76,6 +79,11 @@ class CacheConfig(BaseSettings):
         None, description="How much longer a value may be served where its loader fails; nothing: not at all."
     )
 
+    cache_warming: bool = Field(
+        True,
+        description="Whether the keys that were read most before the last end are read after the next start. "
+        "Their names are kept in `disk_cache_dir`.",
+    )
     cache_preloading: bool = Field(
         True, description="Whether the rules of `CacheWithPrefetchPattern` fetch anything."
     )
@@ -120,14 +128,19 @@ class CacheConfig(BaseSettings):
             CacheType.STATIC: self.static_ttl, CacheType.DYNAMIC: self.dynamic_ttl,
             CacheType.COMPUTED: self.computed_ttl, CacheType.TEMPORARY: self.temporary_ttl,
         }  # fmt: skip
+        hottest = [HOTTEST] if self.cache_warming and self.directory is not None else None
         routes = {
             kind.value: _given(
                 tiers=list(self.tiers(kind)), ttl=ttls[kind], stale=self.stale_ttl,
-                default=kind is CacheType.DYNAMIC,
+                default=kind is CacheType.DYNAMIC, patterns=hottest,
             )
             for kind in CacheType
         }  # fmt: skip
-        return _merged(self._stages(self.levels()) | {"route": routes}, self.tables)
+        document = self._stages(self.levels()) | {"route": routes}
+        if hottest:
+            path = str(self.directory / f"{HOTTEST}.jsonl") if self.directory is not None else None
+            document["pattern"] = {HOTTEST: _given(type=HOTTEST, path=path)}
+        return _merged(document, self.tables)
 
     def document_of(self, level: Level) -> dict[str, Any]:
         """Return a document with nothing but the tier *level*.

@@ -7,7 +7,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Self
 
-from tiercache import MISSING, Cache, SyncCache
+from tiercache import MISSING, Cache, SyncCache, Warmed, warm
 from tiercache_plugins.advanced.config import CacheConfig
 from tiercache_plugins.advanced.default import DEFAULT
 from tiercache_plugins.advanced.kinds import CacheType
@@ -155,6 +155,23 @@ class AdvancedCachingSystem:
     async def invalidate_tags(self, *tags: str) -> None:
         """Drop what carries one of *tags*."""
         await self._cache.invalidate(tags=tags)
+
+    async def warmup_cache(
+        self,
+        data: Mapping[str, Any],
+        cache_type: CacheType = CacheType.STATIC,
+        ttl: Ttl = None,
+        *,
+        concurrency: int = 64,
+        progress: Callable[[Warmed], object] | None = None,
+    ) -> Warmed:
+        """Store all of *data*. A key that fails is logged and counted, and the others go on; the result says
+        how many were stored and how many failed. *progress* is told after each. See `tiercache.warm`, and
+        `tiercache.warm_by` for loaders, `tiercache.read_lines` for files.
+        """
+        return await warm(
+            self._cache, data, route=cache_type, ttl=ttl, concurrency=concurrency, progress=progress
+        )
 
     async def clear(self) -> None:
         """Drop everything from every level."""
