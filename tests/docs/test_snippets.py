@@ -2,17 +2,18 @@
 
 Each page has a directory of its own, in which its blocks take place from top to bottom. A comment right above
 a block says how: `file: NAME` keeps it for a command further down, `plugin: NAME` installs it as well,
-`within: cache` runs it inside `async with` on the page's configuration, `fragment` adds it to that
-configuration, `wrong` must have problems, `pyproject` is only read. Without a comment Python is a program to
-run, and TOML is a whole document. In console blocks, what follows a command is what it prints; "…" stands for
-anything. Commands that install, or take long, are only looked for.
+`needs: MODULE` runs it only where that is installed, `within: cache` runs it inside `async with` on the
+page's configuration, `fragment` adds it to that configuration, `wrong` must have problems, `pyproject` is only
+read. Without a comment Python is a program to run, and TOML is a whole document. In console blocks, what
+follows a command is what it prints; "…" stands for anything. Commands that install, or take long, are only
+looked for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
+import importlib.util
 import io
 import os
 import re
@@ -101,7 +102,12 @@ class Page:
 
     def python(self, how: str, body: str) -> None:
         kind, _, name = how.partition(": ")
-        if kind == "file":
+        if kind == "needs":
+            # A library that somebody comes from, and that is not everywhere.
+            code = compile(body, "<block>", "exec")
+            if importlib.util.find_spec(name) is not None:
+                exec(code, {"__name__": "__main__"})
+        elif kind == "file":
             self.keep(name, body)
         elif kind == "plugin":
             self.install(name, body)
@@ -204,7 +210,9 @@ def page(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("source", PAGES, ids=named)
-def test_what_a_page_shows_is_what_happens(source, page):
+def test_what_a_page_shows_is_what_happens(source, page, request, monkeypatch):
+    if "REDIS_URL" in source.read_text():
+        monkeypatch.setenv("REDIS_URL", request.getfixturevalue("valkey_server").url)
     for match in BLOCK.finditer(source.read_text()):
         how, language, body = match["how"] or "", match["language"], match["body"]
         assert language in LANGUAGES, f"a block without a known language: {body[:60]!r}"
@@ -231,12 +239,12 @@ def test_what_a_page_shows_is_what_happens(source, page):
         "```\nof no language\n```\n",
     ],
 )
-def test_a_page_that_is_wrong_is_noticed(wrong, page, tmp_path):
+def test_a_page_that_is_wrong_is_noticed(wrong, page, tmp_path, request, monkeypatch):
     (tmp_path / "tiercache.toml").write_text('[route.all]\ntiers = ["memory"]\n')
     source = tmp_path / "page.md"
     source.write_text(wrong)
     with pytest.raises((AssertionError, ConfigError)):
-        test_what_a_page_shows_is_what_happens(source, page)
+        test_what_a_page_shows_is_what_happens(source, page, request, monkeypatch)
 
 
 @pytest.mark.parametrize("source", PAGES, ids=named)
