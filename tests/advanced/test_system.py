@@ -190,6 +190,17 @@ def test_invalidation_by_pattern_and_by_tag():
     run(scenario)
 
 
+def test_what_took_the_cache_before_it_was_initialized_has_the_one_that_is_open():
+    async def main():
+        system = AdvancedCachingSystem(CacheConfig(disk_cache_dir=None))
+        taken = system.cache
+        async with system:
+            assert system.cache is taken
+            assert taken.is_open
+
+    asyncio.run(main())
+
+
 def test_it_must_be_initialized_and_can_be_again_after_it_was_closed():
     async def main():
         system = AdvancedCachingSystem()

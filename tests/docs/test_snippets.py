@@ -3,8 +3,8 @@
 Each page has a directory of its own, in which its blocks take place from top to bottom. A comment right above
 a block says how: `file: NAME` keeps it for a command further down, `plugin: NAME` installs it as well,
 `needs: MODULE` runs it only where that is installed, `within: cache` runs it inside `async with` on the
-page's configuration, `fragment` adds it to that configuration, `wrong` must have problems, `pyproject` is only
-read. Without a comment Python is a program to run, and TOML is a whole document. In console blocks, what
+page's configuration, `fragment` adds it to that configuration, `wrong` must have problems, `pyproject` is
+only read. Without a comment Python is a program to run, and TOML is a whole document. In console blocks, what
 follows a command is what it prints; "…" stands for anything. Commands that install, or take long, are only
 looked for.
 """

@@ -32,6 +32,7 @@ class AdvancedCachingSystem:
     def __init__(self, config: CacheConfig | None = None) -> None:
         self.config = CacheConfig() if config is None else config
         self._cache = self._opened()
+        self._over = False
         self._watchers: tuple[Callable[[str], object], ...] = ()
 
     def _opened(self) -> Cache:
@@ -54,7 +55,8 @@ class AdvancedCachingSystem:
         stop it.
         """
         if not self._cache.is_open:
-            self._cache = self._opened()
+            if self._over:
+                self._cache, self._over = self._opened(), False
             await self._cache.start()
             DEFAULT.offer(self._cache, self._opened)
         return self
@@ -62,6 +64,7 @@ class AdvancedCachingSystem:
     async def close(self) -> None:
         """Wait for what is under way, then close every level. Safe to call twice."""
         DEFAULT.withdraw(self._cache)
+        self._over = True
         await self._cache.close()
 
     async def __aenter__(self) -> Self:
