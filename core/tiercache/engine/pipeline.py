@@ -238,20 +238,17 @@ class Route:
         self.keeping.place(key, mine, created_at, life.ttl, life.stale, life.tags)
         waiting = self._write(key, frames, life, conditional=False) if frames else ()
         dropped = () if self._alone else self.drop_elsewhere(key)
-        if not dropped:
-            if waiting:
-                await self._written(waiting)
+        if not waiting and not dropped:
             return
+        # Until the far tiers have it, a read may still find the old value there, and where the near tier has
+        # evicted the new one meanwhile, nothing would keep the old one out of it.
         with self.flights.closing.keys((key,)):
-            await self._written(waiting)
+            for future in waiting:
+                if stamp := await future:
+                    self.clock.observe(stamp)
             for done in dropped:
                 await done
-            self.detach(key)
-
-    async def _written(self, waiting: Sequence[asyncio.Future[int | None]]) -> None:
-        for future in waiting:
-            if stamp := await future:
-                self.clock.observe(stamp)
+        self.detach(key)
 
     def detach(self, key: str) -> None:
         """Let nothing that is under way for *key* be stored."""
