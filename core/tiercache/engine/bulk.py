@@ -31,6 +31,7 @@ class Bulk:
         """Return what the loader brought for *key*; MISSING where it brought nothing."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="tiercache-bulk-load")
+            self._task.add_done_callback(_seen)
         self._waiting += 1
         waiter = asyncio.shield(self._task)
         try:
@@ -51,3 +52,9 @@ class Bulk:
             raise
         finally:
             self._place.end()
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    """Take note of an error that nobody waits for any more."""
+    if not task.cancelled():
+        task.exception()

@@ -98,7 +98,7 @@ class Load:
             waiter.set_exception(self._error)
         elif self._ended or self.landed is not MISSING:
             waiter.set_result(self.landed)
-        elif self._standin is not MISSING:
+        elif self._standin is not MISSING and self._usable() is not None:
             waiter.set_result(self._standin)
         else:
             self._waiters.add(waiter)
@@ -199,21 +199,21 @@ class Load:
         stale = MISSING if usable is None else usable.value
         return lambda: self._loader(LoadContext(self.key, stale))
 
-    def _stand_in(self) -> None:
-        """Give those who wait, and who come while the load goes on, the stale copy."""
+    def _stand_in(self) -> bool:
+        """Give those who wait, and who come while the load goes on, the stale copy, if one may be served."""
         stale = self._usable()
         if stale is None:
-            return
+            return False
         self._background = True
         self._standin = stale.value
         self.route.counts.stale_served += len(self._waiters)
         self._resolve(stale.value)
+        return True
 
     def _give_up(self) -> None:
         """End the patience of those who wait now; the load goes on."""
         self._background = True
-        self._stand_in()
-        if self._standin is MISSING:
+        if not self._stand_in():
             waited = self.route.rules.hard_timeout
             self._reject(LoadTimeout(f"loading {self.key!r} took more than {waited} s; it goes on"))
 
@@ -228,6 +228,8 @@ class Load:
         if self._ended:
             return
         self._abandoned = True
+        # Nothing can detach it any more, and its loader may take its time, or bring a value in spite of all.
+        self.detached = True
         self._leave()
         if self._task is not None:
             self._task.cancel()
