@@ -119,16 +119,19 @@ class Cache(Loading):
         """Wait for what is under way, then close every tier, also where one fails. Safe to call twice."""
         if self._loop is not None:
             await self._house.work.close()
-        opened, self._loop = self._loop is not None, None
+        loop, self._loop = self._loop, None
         self._shut()
         if self._ticker is not None:
             self._ticker.stop()
             self._ticker = self._house.invalidation.ticker = None
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            self._sweeper = None
-        if opened:
+        sweeper, self._sweeper = self._sweeper, None
+        if sweeper is not None:
+            sweeper.cancel()
+        if loop is not None:
             await self._house.close()
+        if sweeper is not None and loop is asyncio.get_running_loop():
+            # A loop that is closed right after this must not find a task that never heard of its end.
+            await asyncio.wait([sweeper])
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -280,8 +283,7 @@ class Cache(Loading):
         self._house.invalidations["clear"] += 1
         durable = self._house.invalidation.mark_everything()
         self._empty()
-        for done in durable:
-            await done
+        await self._house.invalidation.told(durable)
         await self._house.wipe()
 
     def tiers_of(self, key: str, *, route: str | None = None) -> tuple[str, ...]:

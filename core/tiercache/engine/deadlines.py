@@ -32,7 +32,8 @@ class _Call:
         self.limit = limit
         self.until = until
         self.given_up = given_up
-        self.late = False
+        self.late = 0
+        """How often it was cancelled for being late."""
 
 
 class Deadlines:
@@ -73,17 +74,16 @@ class Deadlines:
         try:
             result = await act(*arguments)
         except asyncio.CancelledError:
-            if call.late and task.uncancel() <= cancelling:
+            if call.late and _forgiven(task, call.late) <= cancelling:
                 raise Overdue(f"no answer within {limit:g} s") from None
             raise
         except Exception as error:
-            if call.late and task.uncancel() <= cancelling:
+            if call.late and _forgiven(task, call.late) <= cancelling:
                 # What the tier made of being cancelled.
                 raise Overdue(f"no answer within {limit:g} s") from error
             raise
         else:
-            if call.late:
-                task.uncancel()
+            _forgiven(task, call.late)
             return result
         finally:
             if call in self._calls:
@@ -92,17 +92,21 @@ class Deadlines:
                 self.strays -= 1
 
     def end(self) -> None:
-        """Stop looking. Calls that are under way go on without a deadline."""
+        """Stop looking. Calls that somebody waits for are cut short; those of lanes end with their lane."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        for call in self._calls:
+            if call.given_up is None:
+                call.late += 1
+                call.task.cancel()
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
         for call in [call for call in self._calls if call.until <= now]:
             if not call.late:
-                call.late = True
+                call.late = 1
                 call.until = now + GRACE
                 call.task.cancel()
             elif call.given_up is not None:
@@ -110,8 +114,16 @@ class Deadlines:
                 self.strays += 1
                 call.given_up()
             else:
+                call.late += 1
                 call.until = now + call.limit
                 call.task.cancel()
         self._timer = None
         if self._calls:
             self._timer = loop.call_at(min(call.until for call in self._calls), self._sweep)
+
+
+def _forgiven(task: asyncio.Task[Any], times: int) -> int:
+    """Take back as many requests to cancel *task*; return how many stand, of others."""
+    for _ in range(times):
+        task.uncancel()
+    return task.cancelling()

@@ -15,6 +15,7 @@ from tiercache.engine.guard import DEADLINE, Guard
 from tiercache.engine.ledger import Ledger
 from tiercache.engine.recovery import Recovery
 from tiercache.engine.stats import REASONS, TierStats
+from tiercache.errors import TierError
 from tiercache.frame import stamp_of
 
 
@@ -80,6 +81,25 @@ class Far:
             await self.ledger.exchange()
             self._marked = marked
         return heads
+
+    async def listed(self, prefix: str) -> AsyncIterator[Sequence[str]]:
+        """Yield the keys that begin with *prefix*, in chunks, each of which must come within the deadline.
+
+        Raises TierError, which the guard has counted, where the tier fails before the end.
+        """
+        assert self.scan is not None
+        chunks = aiter(self.scan(prefix))
+
+        async def following() -> tuple[Sequence[str], ...]:
+            # A StopAsyncIteration would be a failure to the guard.
+            async for chunk in chunks:
+                return (chunk,)
+            return ()
+
+        while (found := await self.guard.call(following)) != ():
+            if found is None:
+                raise TierError("failed while its keys were listed")
+            yield found[0]
 
     async def empty(self) -> None:
         """Drop everything of this cache. Raises what the tier raises."""

@@ -16,7 +16,7 @@ from tiercache.engine.batching.reads import quiet
 from tiercache.engine.coherence import Coherence
 from tiercache.engine.far import Far
 from tiercache.engine.flights import Closing
-from tiercache.engine.guard import FRAMES, answers, under_cancellation
+from tiercache.engine.guard import FRAMES, answers
 from tiercache.engine.hearing import Hearing
 from tiercache.engine.invalidation import Invalidation
 from tiercache.engine.markers import MOST
@@ -25,7 +25,7 @@ from tiercache.engine.pipeline import Route
 from tiercache.engine.snapshot import hottest, snapshot
 from tiercache.engine.stats import Patterns, Stats
 from tiercache.entry import Entry, Hot
-from tiercache.errors import Undecodable, Unsupported
+from tiercache.errors import TierError, Undecodable, Unsupported
 from tiercache.frame import TOMBSTONE
 from tiercache.keys import check_key, glob, literal_prefix
 
@@ -304,17 +304,14 @@ class House:
             if far.scan is None or far.guard.barred():
                 continue
             try:
-                async for chunk in far.scan(prefix):
+                async for chunk in far.listed(prefix):
                     wanted = [a for a in dict.fromkeys(chunk) if a[start:] not in seen and matches(a[start:])]
                     for address in await self._fresh(far, wanted, buried):
                         seen.add(address[start:])
                         yield address[start:]
-            except asyncio.CancelledError as error:
-                if under_cancellation():
-                    raise
-                far.guard.failed(error)
-            except Exception as error:  # noqa: BLE001 - a tier that fails to list is skipped and counted
-                far.guard.failed(error)
+            except TierError:
+                # Counted by its guard; the other tiers are listed all the same.
+                continue
 
     async def _fresh(self, far: Far, addresses: list[str], buried: dict[str, int]) -> list[str]:
         """Return which of *addresses* hold something fresh in *far*; note the tombstones in *buried*."""

@@ -16,11 +16,10 @@ from typing import Final
 from tiercache.clock import Clock, Ticker
 from tiercache.contracts import NearTier
 from tiercache.engine.far import Far
-from tiercache.engine.guard import under_cancellation
 from tiercache.engine.markers import EVERYTHING, Markers, of_prefix, of_tag
 from tiercache.engine.pipeline import Route
 from tiercache.entry import Entry
-from tiercache.errors import Unsupported
+from tiercache.errors import TierError, Unsupported
 from tiercache.keys import check_key, escape, glob, literal_prefix
 
 SLICE: Final = 0.001
@@ -62,7 +61,7 @@ class Invalidation:
 
     async def open(self) -> None:
         """Let each far tier know what another one knew."""
-        await self._told(self._owed(self.markers.all(), self.markers.whole))
+        await self.told(self._owed(self.markers.all(), self.markers.whole))
 
     async def close(self) -> None:
         """Wait until what is dead has left the near tiers."""
@@ -113,7 +112,7 @@ class Invalidation:
         for route in self._routes:
             self._part(route, set(tags), prefix)
         await self._drop(self._doomed(tags, prefix))
-        await self._told(durable)
+        await self.told(durable)
         if prefix and self._fars and not any(far.ledger.able for far in self._fars):
             # The marker is of this process alone, so what can be found goes.
             await self._found(escape(prefix) + "*")
@@ -148,26 +147,24 @@ class Invalidation:
                     route.flights.detach(key)
         near = filter(matches, chain.from_iterable(tier.keys() for tier in self._nears))
         count = 0
+        start = len(self._prefix)
+        # What is on its way to a tier is in no list yet, and would arrive after it.
+        coming = chain.from_iterable(far.writes.addresses() for far in self._fars)
+        near = chain(near, filter(matches, {address[start:]: None for address in coming}))
         while chunk := list(islice(near, CHUNK)):
             count += await self._delete({key: self._prefix + key for key in chunk})
         complete = True
-        start = len(self._prefix)
         for far in self._fars:
             if far.scan is None or far.guard.barred():
                 complete = False
                 continue
             try:
-                async for found in far.scan(self._prefix + literal_prefix(pattern)):
+                async for found in far.listed(self._prefix + literal_prefix(pattern)):
                     wanted = {address[start:]: address for address in found if matches(address[start:])}
                     if wanted:
                         count += await self._delete(wanted)
-            except asyncio.CancelledError as error:
-                if under_cancellation():
-                    raise
-                far.guard.failed(error)
-                complete = False
-            except Exception as error:  # noqa: BLE001 - a tier that fails to list is counted, and marked
-                far.guard.failed(error)
+            except TierError:
+                # Counted by its guard; what it holds is marked instead.
                 complete = False
         return count, complete
 
@@ -185,9 +182,11 @@ class Invalidation:
         told = (far.ledger.owe(markers, below) for far in self._fars if far is not source)
         return [done for done in told if done is not None]
 
-    async def _told(self, durable: Iterable[asyncio.Future[bool | None]]) -> None:
+    async def told(self, durable: Iterable[asyncio.Future[bool | None]]) -> None:
+        """Wait until the far tiers have the markers that *durable* stands for, or have failed."""
         for done in durable:
-            await done
+            # Shielded: who is cancelled here has marked all the same, and the tiers must hear of it.
+            await asyncio.shield(done)
 
     def heard(self, markers: Mapping[str, int], source: Far) -> None:
         """Heed *markers* that another process wrote into *source*."""

@@ -93,6 +93,10 @@ class Recovery:
         """Whether what the tier holds under *address* may be older than what was promised."""
         return self.whole or address in self._writes or address in self._deletes
 
+    def addresses(self) -> list[str]:
+        """Return the addresses of what waits."""
+        return [*self._writes, *self._deletes]
+
     def due(self) -> bool:
         """Whether something waits, and the tier may be asked now."""
         return len(self) > 0 and self._clock.monotonic() >= self._retry_at and not self._guard.barred()

@@ -92,6 +92,11 @@ class Writes:
         """
         return self._submit("wipe", None, None)
 
+    def addresses(self) -> list[str]:
+        """Return the addresses of what the tier is being told, or has yet to be told."""
+        under_way = [op.address for op in (*self._batch, *self._queue) if op.address is not None]
+        return [*under_way, *self._recovery.addresses()]
+
     def replay(self) -> None:
         """Begin to make good what the tier missed, where something waits and the tier may be asked."""
         if self._task is None and self._recovery.due():
