@@ -1,0 +1,283 @@
+"""What only rare orders of events show: found by the schedules of `tests/model`, reduced to the least."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+
+import pytest
+
+from gated import document, opened, tier
+from marked import marked
+from model.schedules.loop import Loop
+from tiercache import MISSING
+from tiercache.engine.deadlines import Deadlines, Overdue
+from tiercache.testing import FakeClock
+
+
+def run(scenario, order="queue", seed=0):
+    """Run *scenario* in virtual time: deadlines pass at once."""
+    loop = Loop(random.Random(seed), order)
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(scenario())
+        assert not asyncio.all_tasks(loop)
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+        gc.collect()
+    assert loop.lost == []
+
+
+def now():
+    return 1_600_000_000 + asyncio.get_running_loop().time()
+
+
+def cached(tiers=("memory", "shelf"), plugins=(), **options):
+    return opened(document(all={"tiers": list(tiers), "ttl": "1h", **options}), clock=now, plugins=plugins)
+
+
+async def turns():
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+class Stubborn:
+    """A loader that brings its value, or raises, in spite of being cancelled."""
+
+    def __init__(self, error=None):
+        self.error = error
+        self.began, self.cancelled, self.go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, *keys):
+        self.began.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            await self.go_on.wait()
+        if self.error is not None:
+            raise self.error
+        return dict.fromkeys(keys[0], "old") if keys else "old"
+
+
+def test_a_loop_may_be_closed_right_after_a_cache():
+    async def scenario():
+        async with cached(("memory",)):
+            pass
+
+    for seed in range(20):
+        run(scenario, "any", seed)
+
+
+@pytest.mark.parametrize("ask", ["invalidate", "keys"])
+def test_listing_a_tier_that_hangs_ends_at_its_deadline(ask):
+    async def scenario():
+        async with cached() as cache:
+            await cache.set("ab", 1)
+            tier(cache, "shelf").gate.clear()
+            async with asyncio.timeout(60):
+                if ask == "keys":
+                    assert [key async for key in cache.keys("*b")] == ["ab"]
+                else:
+                    await cache.invalidate(match="*b")
+            assert cache.stats().tiers["shelf"].errors
+            tier(cache, "shelf").gate.set()
+            assert await cache.get("ab") == (1 if ask == "keys" else None)
+
+    run(scenario)
+
+
+def test_a_listing_under_way_ends_when_the_cache_is_closed():
+    async def scenario():
+        cache = await cached().start()
+        tier(cache, "shelf").gate.clear()
+        dropping = asyncio.create_task(cache.invalidate(match="*b"))
+        await turns()
+        await cache.close()
+        async with asyncio.timeout(60):
+            await dropping
+
+    run(scenario)
+
+
+def test_a_call_that_has_to_be_cancelled_twice_is_overdue_and_not_cancelled():
+    async def scenario():
+        deadlines = Deadlines()
+
+        async def act():
+            for _ in range(2):
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    continue
+            await asyncio.sleep(0)
+            raise asyncio.CancelledError
+
+        with pytest.raises(Overdue):
+            await deadlines.within(1.0, act)
+        assert asyncio.current_task().cancelling() == 0
+
+    run(scenario)
+
+
+def test_what_invalidates_and_is_cancelled_is_told_to_the_tiers_all_the_same():
+    async def scenario():
+        async with opened(marked(), clock=FakeClock(), plugins=("marked",)) as cache:
+            shelf = tier(cache, "shelf")
+            for number, ask in enumerate((cache.clear, lambda: cache.invalidate(tags=["t"]))):
+                shelf.gate.clear()
+                asking = asyncio.create_task(ask())
+                await turns()
+                asking.cancel()
+                await asyncio.wait([asking])
+                shelf.error = OSError("away")
+                shelf.gate.set()
+                await turns()
+                shelf.error = None
+                await asyncio.sleep(10)
+                assert len(shelf.markers) == number + 1
+
+    run(scenario)
+
+
+def test_a_load_that_everybody_left_is_stored_nowhere_whatever_it_brings():
+    async def scenario():
+        async with cached() as cache:
+            loader = Stubborn()
+            asking = asyncio.create_task(cache.get_or_set("k", loader))
+            await loader.began.wait()
+            asking.cancel()
+            await loader.cancelled.wait()
+            await cache.delete("k")
+            loader.go_on.set()
+            await turns()
+            assert await cache.get("k", MISSING) is MISSING
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("error", [None, OSError("interrupted")])
+def test_a_caller_who_is_cancelled_leaves_no_error_to_the_next_one(error):
+    async def scenario():
+        async with cached(("shelf",), negative_ttl="5s", negative_errors=True) as cache:
+            loader = Stubborn(error)
+
+            async def endless():
+                await asyncio.Event().wait()
+
+            asking = asyncio.create_task(cache.get_or_set("k", endless if error is None else loader))
+            await turns()
+            asking.cancel()
+            loader.go_on.set()
+            await turns()
+            assert await cache.get_or_set("k", lambda: "new") == "new"
+
+    run(scenario)
+
+
+def test_a_caller_who_is_cancelled_lets_nobody_else_be_served_stale():
+    async def scenario():
+        async with cached(("memory",), ttl="1s", stale="1h") as cache:
+            await cache.set("k", "old")
+            await asyncio.sleep(2)
+
+            async def endless():
+                await asyncio.Event().wait()
+
+            asking = asyncio.create_task(cache.get_or_set("k", endless))
+            await turns()
+            asking.cancel()
+            await turns()
+            assert await cache.get_or_set("k", lambda: "new") == "new"
+
+    run(scenario)
+
+
+def test_an_error_of_a_bulk_load_that_everybody_left_is_not_called_lost():
+    async def scenario():
+        async with cached() as cache:
+            loader = Stubborn(OSError("interrupted"))
+            asking = asyncio.create_task(cache.get_or_set_many(["a", "b"], loader))
+            await loader.began.wait()
+            asking.cancel()
+            loader.go_on.set()
+            await turns()
+
+    run(scenario)
+
+
+def test_a_glob_reaches_what_is_on_its_way_to_a_tier():
+    async def scenario():
+        async with cached(("shelf",)) as cache:
+            shelf, go_on = tier(cache, "shelf"), asyncio.Event()
+            write = shelf.write
+
+            async def slow(records):
+                await go_on.wait()
+                return await write(records)
+
+            shelf.write = slow
+            assert await cache.get_or_set("ab", lambda: "old") == "old"
+            dropping = asyncio.create_task(cache.invalidate(match="*b"))
+            await turns()
+            go_on.set()
+            await dropping
+            assert await cache.get("ab", MISSING) is MISSING
+            assert shelf.living() == set()
+
+    run(scenario)
+
+
+def test_a_glob_reaches_what_waits_for_a_tier_to_be_back():
+    async def scenario():
+        async with cached(("shelf",)) as cache:
+            shelf = tier(cache, "shelf")
+            shelf.error = OSError("away")
+            await cache.set("ab", "old")
+            shelf.error = None
+            await cache.invalidate(match="*b")
+            await asyncio.sleep(10)
+            assert await cache.get("ab", MISSING) is MISSING
+            assert shelf.living() == set()
+
+    run(scenario)
+
+
+def test_a_stale_copy_that_stands_in_for_a_slow_load_does_so_no_longer_than_it_may():
+    async def scenario():
+        async with cached(("memory",), ttl="1s", stale="10s", soft_timeout="1s", hard_timeout="2s") as cache:
+            await cache.set("k", "old")
+            await asyncio.sleep(5)
+            loader = Stubborn()
+            assert await cache.get_or_set("k", loader) == "old"
+            await asyncio.sleep(1)
+            assert await cache.get_or_set("k", loader) == "old"
+            await asyncio.sleep(6)
+            with pytest.raises(TimeoutError):
+                await cache.get_or_set("k", loader)
+            loader.go_on.set()
+
+    run(scenario)
+
+
+def test_what_a_set_replaces_is_not_read_back_while_it_is_under_way():
+    async def scenario():
+        stages = document(all={"tiers": ["memory", "shelf"], "ttl": "1h"})
+        stages["tier"]["memory"] |= {"max_entries": 1}
+        async with opened(stages, clock=now) as cache:
+            await cache.set("k", "old")
+            shelf = tier(cache, "shelf")
+            shelf.gate.clear()
+            setting = asyncio.create_task(cache.set("k", "new"))
+            await turns()
+            others = [asyncio.create_task(cache.set("evicts", 1))]
+            await turns()
+            reading = asyncio.create_task(cache.get("k"))
+            await turns()
+            shelf.gate.set()
+            await asyncio.wait([setting, reading, *others])
+            assert await cache.get("k") == "new"
+
+    run(scenario)

@@ -1,0 +1,254 @@
+"""No read returns what was invalidated before the read began.
+
+For the own process that is strict, whatever the weather: what a `set`, `delete` or true `add` that has
+returned replaced or dropped, and from the very call of it what a tag, a prefix or `clear` covers, is never
+read again by that process; nor is it loaded, promoted, replayed or served as a stale copy.
+
+For other processes it holds once the change has arrived in every store that they read through, for routes
+without a near tier, and for processes that were opened afterwards. (What a tier that was away has not heard
+of, no other process can know.)
+
+A value may be read all the same, and nothing else may, where
+
+- it is not older: it was set, or its load began, after the change was asked for; of changes by different
+  processes, or by one call for many keys, only what had ended before it is older;
+- a store took a write of it later than the change, because the line had kept it on its way beyond its
+  deadline (no store can tell that from a new write), or
+- because what the change had left there was gone, by its own time or by a flush, and another process still
+  had it under way: nothing stands that could keep it out;
+- the reader, of another process, joined a read or a load that had begun before the change had arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from model.schedules.checks.loading import concerns
+from model.schedules.log import OPEN, Act, Applied, Loading, Log
+from model.schedules.setting import OPTIONS, Setting
+from model.schedules.world import EPOCH
+from tiercache import MISSING
+from tiercache.units import seconds
+
+READS = {"get", "get_many", "get_or_set", "get_or_set_many", "refresh"}
+WRITES = {"set", "set_many", "add", "once"}
+DROPS = {"delete", "delete_many"}
+MARKS = {"tags", "prefix", "clear"}
+STEPS = 2_000
+"""Microseconds in which what a store has answered is handed on."""
+
+
+@dataclass(slots=True)
+class Origin:
+    """Where a value came from: a call that stored it, or a load."""
+
+    process: str
+    key: str
+    begin: int
+    done: int
+    """From where on a change is later than this: of loads and of `set` in its own process, from its begin."""
+    own: int
+    tags: tuple[str, ...]
+    limit: int
+    """The time in microseconds until which it may be served, fresh or stale."""
+    again: list[int] = field(default_factory=list)
+    """Where stores took it once more, late."""
+
+
+@dataclass(slots=True)
+class Change:
+    """An act, for one key that it concerns."""
+
+    act: Act
+    created: int
+    """What it leaves in stores is as new as this."""
+    since: int
+    """From where on its own process must not read what is older."""
+    arrived: dict[str, int]
+    """Where each store got it."""
+
+
+def staleness(setting: Setting, log: Log) -> Iterator[str]:
+    judge = _Judge(setting, log)
+    for act in log.acts:
+        if act.kind in READS and act.outcome == "ok":
+            for key, value in _results(act):
+                if key in setting.keys and value is not MISSING:
+                    yield from judge.judged(act, key, value)
+
+
+def _results(act: Act) -> list[tuple[str, Any]]:
+    if act.kind in {"get_many", "get_or_set_many"}:
+        return list(act.result.items())
+    return [(act.keys[0], act.result)]
+
+
+class _Judge:
+    def __init__(self, setting: Setting, log: Log) -> None:
+        self.setting = setting
+        self.log = log
+        self.origins: dict[tuple[str, Any], list[Origin]] = {}
+        self.applied: dict[str, list[Applied]] = {}
+        for applied in log.applied:
+            self.applied.setdefault(applied.key, []).append(applied)
+        for act in log.acts:
+            if act.kind in WRITES and (act.outcome != "ok" or act.result is not False):
+                for key, value in act.values.items():
+                    own = act.begin if act.kind == "set" else act.end
+                    done = act.end if act.outcome == "ok" else OPEN
+                    self._add(act, key, value, act.begin, done, min(own, done), act.ended, act.tags, act.ttl)
+        for load in log.loads:
+            tags = load.tags
+            self._add(
+                load.act, load.key, load.value, load.begin, load.begin, load.begin, load.ended, tags, load.ttl
+            )
+        for applied in log.applied:
+            if applied.late:
+                value = applied.value or None
+                for origin in self.origins.get((applied.key, value), ()):
+                    origin.again.append(applied.at)
+        self.changes = {key: list(self._changes(key)) for key in setting.keys}
+
+    def _add(
+        self, act: Act, key: str, value: Any, begin: int, done: int, own: int, ended: int,
+        tags: tuple[str, ...], ttl: float | None,
+    ) -> None:  # fmt: skip
+        options = OPTIONS[self.setting.options]
+        ttl = ttl or act.ttl or seconds(options["ttl"])
+        stale = seconds(options["stale"]) if "stale" in options else 0.0
+        limit = ended + int((ttl + max(stale, act.stale or 0.0)) * 1_000_000) + STEPS
+        self.origins.setdefault((key, value), []).append(
+            Origin(act.process, key, begin, done, own, tags, limit)
+        )
+
+    def _changes(self, key: str) -> Iterator[Change]:
+        for act in self.log.acts:
+            if act.kind in WRITES | DROPS | MARKS | {"match"} and concerns(act, key, None):
+                if act.kind in {"add", "once"} and not act.result:
+                    continue
+                marks = act.kind in MARKS or (act.kind == "match" and _is_prefix(act.pattern))
+                since = act.begin if marks else act.end if act.outcome == "ok" else OPEN
+                if since == OPEN:
+                    continue
+                created = EPOCH * 1_000_000 + act.began
+                yield Change(act, created, since, {} if marks else self._arrived(act, key, created))
+
+    def _arrived(self, act: Act, key: str, created: int) -> dict[str, int]:
+        arrived: dict[str, int] = {}
+        for applied in self.applied.get(key, ()):
+            if applied.process == act.process and applied.at > act.begin and applied.store not in arrived:
+                if (applied.stored and applied.created_at >= created) or applied.what == "delete":
+                    arrived[applied.store] = applied.at
+        return arrived
+
+    def judged(self, act: Act, key: str, value: Any) -> Iterator[str]:
+        origins = self.origins.get((key, value), [])
+        if not origins:
+            yield f"{act.told()}: {value!r} was never written"
+            return
+        reasons = []
+        for origin in origins:
+            reason = self._dead(act, key, value, origin)
+            if reason is None:
+                return
+            reasons.append(reason)
+        yield f"{act.told()}: read {value!r}, {reasons[-1]}"
+
+    def _dead(self, read: Act, key: str, value: Any, origin: Origin) -> str | None:
+        """Return why *read* must not have brought what *origin* brought, None where it may."""
+        if origin.begin > read.end:
+            return "before it was there"
+        if read.began > self._limit(key, origin):
+            return "after its time"
+        for change in self.changes[key]:
+            act = change.act
+            if act.begin >= read.begin or not concerns(act, key, origin.tags):
+                continue
+            own = act.process == read.process
+            older = origin.own if origin.process == act.process else origin.done
+            if older >= act.begin or any(at > act.begin for at in origin.again):
+                continue
+            since = change.since if own else self._elsewhere(change, read)
+            if since >= read.begin or self._readmitted(change, key, value, origin, read):
+                continue
+            if not own and self._under_way(read, key, since):
+                continue
+            return f"which {act.told()} had replaced or dropped before"
+        return None
+
+    def _limit(self, key: str, origin: Origin) -> int:
+        limit = origin.limit
+        stale = max(limit - origin.limit, 60_000_000)
+        for act in self.log.acts:
+            if act.kind == "touch" and act.keys[0] == key and act.end > origin.begin:
+                limit = max(limit, act.ended + int((act.ttl or 0.0) * 1_000_000) + stale)
+        return limit
+
+    def _elsewhere(self, change: Change, read: Act) -> int:
+        """Return from where on a process that did not make *change* must heed it; OPEN for never."""
+        if change.act.kind in MARKS or not change.arrived:
+            return OPEN
+        tiers = self.setting.routes[read.route or "all"]
+        stores = {self._store(read.process, tier) for tier in tiers if tier != "memory"}
+        if not stores or not stores <= change.arrived.keys():
+            return OPEN
+        since = max(change.act.end, *(change.arrived[store] for store in stores))
+        if tiers[0] == "memory" and since > self._opened(read.process):
+            return OPEN
+        return since
+
+    def _store(self, process: str, tier: str) -> str:
+        return tier if tier == "shared" else f"{tier} of {self.setting.seats['ABCD'.index(process[0])]}"
+
+    def _opened(self, process: str) -> int:
+        return min((call.begin for call in self.log.calls if call.process == process), default=0)
+
+    def _readmitted(self, change: Change, key: str, value: Any, origin: Origin, read: Act) -> bool:
+        """Whether a store took the value again because what *change* had left there was gone."""
+        if origin.process == change.act.process:
+            return False
+        for applied in self.applied.get(key, ()):
+            arrived = change.arrived.get(applied.store, OPEN)
+            if change.act.kind in MARKS or not (change.act.begin < applied.at < read.end):
+                continue
+            if (applied.value or None) != value or not applied.stored or applied.what == "bury":
+                continue
+            flushed = any(
+                arrived < at < applied.at and name == applied.store for at, name in self.log.flushes
+            )
+            if flushed or (arrived < applied.at and applied.stood is None):
+                return True
+        return False
+
+    def _under_way(self, read: Act, key: str, since: int) -> bool:
+        """Whether *read* may have joined what had begun before *since*."""
+        for call in self.log.calls:
+            if call.process == read.process and key in call.keys and call.begin < since:
+                if call.ended + STEPS >= read.began:
+                    return True
+        return any(
+            load.key == key
+            and load.act.process == read.process
+            and load.begin < since
+            and self._landed(load, key) + STEPS >= read.began
+            for load in self.log.loads
+        )
+
+    def _landed(self, load: Loading, key: str) -> int:
+        """Return when the writes of *load* were over: until then its value is handed to whoever asks."""
+        after = (
+            call.ended
+            for call in self.log.calls
+            if call.process == load.act.process
+            and call.what == "write"
+            and key in call.keys
+            and load.end < call.begin
+            and call.began <= load.ended + 5_000_000
+        )
+        return max(load.ended, *after, 0)
+
+
+def _is_prefix(pattern: str) -> bool:
+    return pattern.endswith("*") and not any(letter in pattern[:-1] for letter in "*?[")
