@@ -281,3 +281,27 @@ def test_what_a_set_replaces_is_not_read_back_while_it_is_under_way():
             assert await cache.get("k") == "new"
 
     run(scenario)
+
+
+def test_a_marker_of_another_process_parts_the_loads_that_it_covers_and_no_others():
+    async def scenario():
+        async with opened(marked(), clock=now, plugins=("marked",)) as cache:
+            house, go_on = cache._house, asyncio.Event()
+            calls = []
+
+            async def loader():
+                calls.append(1)
+                await go_on.wait()
+
+            first = asyncio.create_task(cache.get_or_set("k", loader, tags=["mine"]))
+            await turns()
+            for name, loads in (("t:other", 1), ("p:other", 1), ("t:mine", 2), ("p:k", 3), ("*", 4)):
+                house.invalidation.heard({name: house.clock.stamp()}, house.fars["shelf"])
+                asking = asyncio.create_task(cache.get_or_set("k", loader, tags=["mine"]))
+                await turns()
+                assert len(calls) == loads
+                asking.cancel()
+            go_on.set()
+            await asyncio.wait([first])
+
+    run(scenario)

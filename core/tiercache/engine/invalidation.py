@@ -145,13 +145,13 @@ class Invalidation:
             for key in [*route.flights.loads, *route.flights.probes]:
                 if matches(key):
                     route.flights.detach(key)
-        near = filter(matches, chain.from_iterable(tier.keys() for tier in self._nears))
+        held = chain.from_iterable(tier.keys() for tier in self._nears)
         count = 0
         start = len(self._prefix)
         # What is on its way to a tier is in no list yet, and would arrive after it.
         coming = chain.from_iterable(far.writes.addresses() for far in self._fars)
-        near = chain(near, filter(matches, {address[start:]: None for address in coming}))
-        while chunk := list(islice(near, CHUNK)):
+        standing = filter(matches, chain(held, {address[start:]: None for address in coming}))
+        while chunk := list(islice(standing, CHUNK)):
             count += await self._delete({key: self._prefix + key for key in chunk})
         complete = True
         for far in self._fars:
@@ -196,9 +196,11 @@ class Invalidation:
     def _learned(self, markers: dict[str, int], source: Far | None = None) -> None:
         """Heed *markers* that a far tier knew before this process did."""
         self._owed(markers, self.markers.whole if EVERYTHING in markers else 0, source)
+        news = Markers()
+        news.mark(markers)
         for route in self._routes:
             for key, load in list(route.flights.loads.items()):
-                if load.loading:
+                if load.loading and news.killed(key, load.life.tags, 1):
                     route.flights.detach(key)
             route.negatives.forget_all("")
         held = ((near, key) for near in self._nears for key in near.keys())  # noqa: SIM118 - no dict

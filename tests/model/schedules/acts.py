@@ -55,7 +55,7 @@ async def _epilogue(world: World, seats: list[Seat]) -> None:
             for key in (*world.setting.keys, "once:1", "n:1"):
                 await _one(world, seat.process, "get", (key,), route)
     # A store that was away when its process began is told what it missed when it is first asked.
-    await asyncio.sleep(CALM)
+    await asyncio.sleep(5)
     for seat in seats:
         for name, tier in seat.process.cache.stats().tiers.items():
             if tier.queued:

@@ -25,7 +25,7 @@ EPOCH = 1_600_000_000
 """Seconds; when every schedule begins."""
 HORIZON = 900.0
 """Seconds within which everything that was asked for must have ended."""
-CALM = 100.0
+CALM = 45.0
 """Seconds of good weather after which nothing may be owed to any store."""
 TAGS = ("red", "blue")
 
@@ -267,6 +267,7 @@ def _surroundings(world: World) -> Iterator[list[str]]:
     try:
         with (
             mock.patch("tiercache.engine.invalidation.perf_counter", counter),
+            mock.patch("tiercache.engine.hearing.perf_counter", counter),
             mock.patch("tiercache_plugins.tiers.memory.tier.perf_counter", counter),
             # Housekeeping at leisure: virtual minutes are full of it.
             mock.patch("tiercache.engine.house.REST", 5.0),

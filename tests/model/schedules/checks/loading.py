@@ -15,6 +15,8 @@ from model.schedules.setting import OPTIONS, SHAPES, Setting
 from tiercache.keys import glob, literal_prefix
 from tiercache.units import seconds
 
+LEASE = 2_000_000
+"""Microseconds after which a process knows what others marked, in good weather."""
 CHANGES = {
     "set", "set_many", "add", "touch", "expire", "refresh", "delete", "delete_many", "tags", "prefix",
     "match", "clear",
@@ -56,6 +58,8 @@ def loading(setting: Setting, log: Log) -> Iterator[str]:
                     act.begin < second.begin and act.end > since and concerns(act, key, tags) for act in own
                 ) or any(since < at < second.begin for at in opened):
                     continue
+                if _marked_elsewhere(first, second, log):
+                    continue
                 if first.end > second.begin:
                     if _attached(first, second, log):
                         yield f"two loads of {key} at once: for act {first.act.number}, {second.act.number}"
@@ -72,6 +76,22 @@ def _attached(first: Loading, second: Loading, log: Log) -> bool:
         return True
     # Whoever was given something else meanwhile has left it to the background.
     return first.act.kind == "get_or_set" and first.act.outcome in {"ok", "error"} and not first.act.asked
+
+
+def _marked_elsewhere(first: Loading, second: Loading, log: Log) -> bool:
+    """Whether this process heard meanwhile that another one had marked what the key belongs to.
+
+    Without a bus it asks once a lease, or when a store is back.
+    """
+    since = min(first.act.began, second.act.began) - 3 * LEASE
+    return any(
+        act.process != first.act.process
+        and act.kind in {"tags", "prefix", "match", "clear"}
+        and concerns(act, first.key, (*first.tags, *first.act.tags))
+        and act.begin < second.begin
+        and act.ended > since
+        for act in log.acts
+    )
 
 
 def _waited(load: Loading, until: int, log: Log) -> bool:

@@ -16,7 +16,8 @@ A value may be read all the same, and nothing else may, where
   deadline (no store can tell that from a new write), or
 - because what the change had left there was gone, by its own time or by a flush, and another process still
   had it under way: nothing stands that could keep it out;
-- the reader, of another process, joined a read or a load that had begun before the change had arrived.
+- the reader, of another process, joined a read or a load that had begun before the change had arrived. A
+  load is joined until its writes are over: for two deadlines at most, its own and that of what they are behind.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from model.schedules.checks.loading import concerns
-from model.schedules.log import OPEN, Act, Applied, Loading, Log
+from model.schedules.log import OPEN, Act, Applied, Log
 from model.schedules.setting import OPTIONS, Setting
+from model.schedules.storage import DEADLINE
 from model.schedules.world import EPOCH
 from tiercache import MISSING
+from tiercache.engine.deadlines import GRACE
 from tiercache.units import seconds
 
 READS = {"get", "get_many", "get_or_set", "get_or_set_many", "refresh"}
@@ -38,6 +41,8 @@ DROPS = {"delete", "delete_many"}
 MARKS = {"tags", "prefix", "clear"}
 STEPS = 2_000
 """Microseconds in which what a store has answered is handed on."""
+WRITING = int(2 * (DEADLINE + GRACE) * 1_000_000) + STEPS
+"""Microseconds in which the writes of a load are over."""
 
 
 @dataclass(slots=True)
@@ -232,22 +237,9 @@ class _Judge:
             load.key == key
             and load.act.process == read.process
             and load.begin < since
-            and self._landed(load, key) + STEPS >= read.began
+            and load.ended + WRITING >= read.began
             for load in self.log.loads
         )
-
-    def _landed(self, load: Loading, key: str) -> int:
-        """Return when the writes of *load* were over: until then its value is handed to whoever asks."""
-        after = (
-            call.ended
-            for call in self.log.calls
-            if call.process == load.act.process
-            and call.what == "write"
-            and key in call.keys
-            and load.end < call.begin
-            and call.began <= load.ended + 5_000_000
-        )
-        return max(load.ended, *after, 0)
 
 
 def _is_prefix(pattern: str) -> bool:
