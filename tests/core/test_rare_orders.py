@@ -102,6 +102,43 @@ def test_a_listing_under_way_ends_when_the_cache_is_closed():
     run(scenario)
 
 
+def test_a_cache_that_was_closed_under_its_callers_leaves_no_timer_behind():
+    async def scenario():
+        cache = await opened(marked(), clock=now, plugins=("marked",)).start()
+        shelf = tier(cache, "shelf")
+        shelf.gate.clear()
+        asking = [asyncio.create_task(cache.clear()), asyncio.create_task(cache.invalidate(match="*b"))]
+        await turns()
+        await cache.close()
+        await asyncio.wait(asking)
+        await asyncio.sleep(60)
+        assert [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()] == []
+
+    run(scenario)
+
+
+def test_a_call_that_goes_on_although_cancelled_is_cancelled_again_where_it_hangs_again():
+    async def scenario():
+        deadlines, given_up = Deadlines(), asyncio.Event()
+
+        async def act():
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await asyncio.sleep(1)
+            await asyncio.Event().wait()
+
+        asking = asyncio.create_task(deadlines.within(1.0, act, given_up=given_up.set))
+        await given_up.wait()
+        assert deadlines.strays == 1
+        async with asyncio.timeout(60):
+            with pytest.raises(Overdue):
+                await asking
+        assert deadlines.strays == 0
+
+    run(scenario)
+
+
 def test_a_call_that_has_to_be_cancelled_twice_is_overdue_and_not_cancelled():
     async def scenario():
         deadlines = Deadlines()

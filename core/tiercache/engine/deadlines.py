@@ -23,7 +23,7 @@ class Overdue(TierError, TimeoutError):
 
 
 class _Call:
-    __slots__ = ("given_up", "late", "limit", "task", "until")
+    __slots__ = ("given_up", "late", "limit", "stray", "task", "until")
 
     def __init__(
         self, task: asyncio.Task[Any], limit: float, until: float, given_up: Callable[[], None] | None
@@ -34,6 +34,7 @@ class _Call:
         self.given_up = given_up
         self.late = 0
         """How often it was cancelled for being late."""
+        self.stray = False
 
 
 class Deadlines:
@@ -86,10 +87,8 @@ class Deadlines:
             _forgiven(task, call.late)
             return result
         finally:
-            if call in self._calls:
-                self._calls.discard(call)
-            else:
-                self.strays -= 1
+            self._calls.discard(call)
+            self.strays -= call.stray
 
     def end(self) -> None:
         """Stop looking. Calls that somebody waits for are cut short; those of lanes end with their lane."""
@@ -97,7 +96,7 @@ class Deadlines:
             self._timer.cancel()
             self._timer = None
         for call in self._calls:
-            if call.given_up is None:
+            if call.given_up is None or call.stray:
                 call.late += 1
                 call.task.cancel()
 
@@ -109,11 +108,13 @@ class Deadlines:
                 call.late = 1
                 call.until = now + GRACE
                 call.task.cancel()
-            elif call.given_up is not None:
-                self._calls.remove(call)
+            elif call.given_up is not None and not call.stray:
+                call.stray = True
+                call.until = now + call.limit
                 self.strays += 1
                 call.given_up()
             else:
+                # What it does after all may hang likewise.
                 call.late += 1
                 call.until = now + call.limit
                 call.task.cancel()

@@ -95,6 +95,11 @@ class Guard:
         self._opened = False
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether the tier was closed, and not opened since."""
+        return self._closed
+
     def barred(self) -> bool:
         """Whether a call would give None at once."""
         return self._closed or self._deadlines.strays > 0 or self.breaker.barred()

@@ -143,7 +143,8 @@ class Ledger:
         return True
 
     def _paid(self, done: asyncio.Future[bool | None]) -> None:
-        if not done.cancelled() and done.result() is None and self._timer is None:
+        # Not met, it is told all there is when it is opened; closed, it never will be.
+        if self._met and not done.cancelled() and done.result() is None and self._timer is None:
             self._timer = done.get_loop().call_later(LOOK_AGAIN, self._look)
 
     def _look(self) -> None:

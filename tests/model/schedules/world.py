@@ -25,8 +25,8 @@ EPOCH = 1_600_000_000
 """Seconds; when every schedule begins."""
 HORIZON = 900.0
 """Seconds within which everything that was asked for must have ended."""
-CALM = 45.0
-"""Seconds of good weather after which nothing may be owed to any store."""
+CALM = 75.0
+"""Seconds of good weather after which nothing may be owed to any store. A wipe may hang for sixty."""
 TAGS = ("red", "blue")
 
 
@@ -215,7 +215,8 @@ def play(setting: Setting, script: Callable[[World], Awaitable[None]]) -> World:
         except Stuck as error:
             world.log.wrong.append(f"somebody waits for ever: {error}; {_waiting(loop)}")
         finally:
-            if left := _waiting(loop):
+            timers = [str(timer) for timer in loop._scheduled if not timer._cancelled]
+            if left := _waiting(loop) + timers:
                 world.log.wrong.append(f"left behind when all was closed: {left}")
             for task in asyncio.all_tasks(loop):
                 task.cancel()

@@ -281,7 +281,8 @@ class Writes:
             self._miss(op)
 
     def _look_again(self) -> None:
-        if self._timer is None and len(self._recovery):
+        # Closed, it may still be asked by those whose calls outlast it; nobody looks after it any more.
+        if self._timer is None and len(self._recovery) and not self._guard.closed:
             self._timer = asyncio.get_running_loop().call_later(LOOK_AGAIN, self._look)
 
     def _look(self) -> None:

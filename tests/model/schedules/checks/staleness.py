@@ -17,7 +17,7 @@ A value may be read all the same, and nothing else may, where
 - because what the change had left there was gone, by its own time or by a flush, and another process still
   had it under way: nothing stands that could keep it out;
 - the reader, of another process, joined a read or a load that had begun before the change had arrived. A
-  load is joined until its writes are over: for two deadlines at most, its own and that of what they are behind.
+  load is joined until its writes are over: for two deadlines at most, theirs and of what they are behind.
 """
 
 from __future__ import annotations
