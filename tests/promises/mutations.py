@@ -112,8 +112,8 @@ STAMPEDE = (
     without(
         "stampede::nobody_joins_a_load_that_is_being_cancelled",
         ENGINE + "loads.py",
-        "        self._abandoned = True\n        self._leave()\n",
-        "        self._abandoned = True\n",
+        "        self.detached = True\n        self._leave()\n",
+        "",
     ),
     without(
         "stampede::asking_what_is_cached_never_finds_what_is_being_loaded",
@@ -255,8 +255,8 @@ TIMEOUTS = (
     without(
         "timeouts::while_a_load_goes_on_in_the_background_nobody_starts_another",
         ENGINE + "loads.py",
-        "        self._background = True\n        self._stand_in()\n",
-        "        self._background = True\n        self._leave()\n        self._stand_in()\n",
+        "        self._background = True\n        if not self._stand_in():",
+        "        self._background = True\n        self._leave()\n        if not self._stand_in():",
     ),
     without(
         "timeouts::callers_who_leave_a_background_load_neither_end_it_nor_lock_the_key",
@@ -402,8 +402,8 @@ TAGS = (
     without(
         "tags::a_tag_costs_one_marker_however_many_keys_carry_it",
         ENGINE + "invalidation.py",
-        "        await self._told(durable)\n        if prefix",
-        "        await self._told(durable)\n        await self._found('*')\n        if prefix",
+        "        await self.told(durable)\n        if prefix",
+        "        await self.told(durable)\n        await self._found('*')\n        if prefix",
     ),
     without(
         "tags::markers_are_bounded_and_what_they_invalidated_stays_dead",
