@@ -177,7 +177,8 @@ class Recovery:
             elif missed.record is not None and missed.record.expires_at > self._clock.micros():
                 writes.append((missed, _above(missed.record, frame)))
             elif frame is None:
-                self._settle(missed)
+                # Another process may have something older yet to be made good: it must find this.
+                writes.append((missed, self._tombstone(missed, missed.stamp)._replace(conditional=True)))
             else:
                 # A value whose own time is over leaves nothing to write, but what it replaced must go.
                 deletes.append((missed, stamp_of(frame)))
@@ -196,7 +197,7 @@ class Recovery:
             return False
         for (missed, _), stamp in zip(writes, stamps, strict=True):
             if stamp:
-                guard.counts.writes += 1
+                guard.counts.writes += missed.record is not None
                 self._settle(missed)
         return True
 
@@ -210,11 +211,8 @@ class Recovery:
                 guard.counts.deletes += 1
                 self._settle(missed)
             return True
-        expires_at = self._clock.micros() + int(BURIED_FOR * 1_000_000)
         for missed, standing in deletes:
-            frame = tombstone(missed.address.encode(), missed.stamp, expires_at)
-            stamp = max(missed.stamp, standing + 1)
-            record = Record(missed.address, restamped(frame, stamp), expires_at, stamp)
+            record = self._tombstone(missed, max(missed.stamp, standing + 1))
             swapped = await self._ask(self._swap, record, standing)
             if swapped is None:
                 return False
@@ -222,6 +220,11 @@ class Recovery:
                 guard.counts.deletes += 1
                 self._settle(missed)
         return True
+
+    def _tombstone(self, missed: _Missed, stamp: int) -> Record:
+        expires_at = self._clock.micros() + int(BURIED_FOR * 1_000_000)
+        frame = tombstone(missed.address.encode(), missed.stamp, expires_at)
+        return Record(missed.address, restamped(frame, stamp), expires_at, stamp)
 
     async def _ask(self, act: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
         return await self._guard.call(act, *arguments, given_up=self.given_up)
