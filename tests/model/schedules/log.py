@@ -85,6 +85,7 @@ class Applied:
     """One change of a store. *late*: after its caller was told that the call had failed."""
 
     at: int
+    ticks: int
     process: str
     store: str
     what: str

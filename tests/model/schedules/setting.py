@@ -35,7 +35,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 @lru_cache
-def planned(shape: str, options: str, entries: int) -> Plan:
+def planned(shape: str, options: str, entries: int, *, bus: bool) -> Plan:
     """Return the checked plan of a document, which all caches of a schedule are opened from."""
     routes = SHAPES[shape]
     used = {tier for tiers in routes.values() for tier in tiers}
@@ -43,13 +43,15 @@ def planned(shape: str, options: str, entries: int) -> Plan:
     if "memory" in tiers:
         tiers["memory"]["max_entries"] = entries
     document = {
+        "cache": {"bus": "auto" if bus else "none"},
         "tier": tiers,
         "route": {
             name: {"tiers": list(listed), "default": name == "all", **OPTIONS[options]}
             for name, listed in routes.items()
         },
     }
-    points = [*entry_points(group="tiercache"), EntryPoint("model", "model.schedules.storage", "tiercache")]
+    own = [EntryPoint(name, f"model.schedules.{name}", "tiercache") for name in ("storage", "radio")]
+    points = [*entry_points(group="tiercache"), *own]
     return plan(document, registry=Registry.load(points=points), environ={})
 
 
@@ -72,6 +74,7 @@ class Setting:
     flushes: bool
     reopens: bool
     cancels: float
+    bus: bool
 
     @classmethod
     def draw(cls, seed: int) -> Setting:
@@ -92,11 +95,12 @@ class Setting:
             flushes=chance.random() < 0.15,
             reopens=chance.random() < 0.3,
             cancels=chance.choice((0.0, 0.1, 0.3)),
+            bus=chance.random() < 0.6,
         )
 
     @property
     def plan(self) -> Plan:
-        return planned(self.shape, self.options, self.entries)
+        return planned(self.shape, self.options, self.entries, bus=self.bus)
 
     @property
     def routes(self) -> dict[str, tuple[str, ...]]:

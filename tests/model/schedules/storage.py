@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Literal
 
 from model.schedules.log import Applied, Call, Log
 from model.schedules.loop import Loop
-from tiercache import Context, FarTierConfig, Record, hookimpl
+from model.schedules.radio import Ether
+from tiercache import NEVER, Context, FarTierConfig, Record, hookimpl
 from tiercache.frame import COUNTER, TOMBSTONE, restamped, stamp_of, unpack
 
 DEADLINE = 2.0
@@ -37,9 +38,11 @@ class Weather:
         self.badness = 0.0
         self.out.clear()
 
+    def outage(self, process: str, store: str) -> str:
+        return self.out.get((process, store)) or self.out.get(("", store)) or ""
+
     def fault(self, process: str, store: str, *, writes: bool) -> str:
-        outage = self.out.get((process, store)) or self.out.get(("", store))
-        if outage is not None:
+        if outage := self.outage(process, store):
             return outage
         if not self.badness or self.chance.random() >= self.badness:
             return ""
@@ -53,13 +56,18 @@ class Weather:
 class Store:
     """Frames and markers as all processes see them. Every change is one step, and is written down."""
 
-    def __init__(self, name: str, loop: Loop, log: Log, micros: Callable[[], int]) -> None:
+    def __init__(self, name: str, loop: Loop, log: Log, micros: Callable[[], int], weather: Weather) -> None:
         self.name = name
         self.loop = loop
         self.log = log
         self.micros = micros
         self.rows: dict[str, tuple[bytes, int]] = {}
         self.markers: dict[str, int] = {}
+        self.ether = Ether(self)
+        self.weather = weather
+
+    def tell(self, process: str, key: str, stamp: int) -> None:
+        self.ether.send("change", process, (key, stamp), self.weather)
 
     def standing(self, key: str) -> bytes | None:
         frame, expires_at = self.rows.get(key, (None, 0))
@@ -70,16 +78,19 @@ class Store:
     ) -> None:
         stood = self.standing(key)
         found = _VALUE.search(frame, 48) if frame is not None else None
-        self.log.applied.append(
-            Applied(
-                self.log.place(), process, self.name, what, key.partition(":")[2], created(key, frame),
-                found[0].decode() if found else "", late, None if stood is None else created(key, stood),
-                stored,
-            )
+        self._noted(
+            process, what, key.partition(":")[2], created(key, frame), found[0].decode() if found else "",
+            late=late, stood=None if stood is None else created(key, stood), stored=stored,
         )  # fmt: skip
         told = "late " * late + what + " not" * (not stored)
         value = f" {found[0].decode()}" if found else ""
         self.log.tell(self.loop.ticks, f"    {self.name} has {told} {key}{value} of {process}")
+
+    def _noted(self, process: str, what: str, key: str, created_at: int, value: str, **about: Any) -> None:
+        place, ticks = self.log.place(), self.loop.ticks
+        self.log.applied.append(
+            Applied(place, ticks, process, self.name, what, key, created_at, value, **about)
+        )
 
     def read(self, keys: Sequence[str]) -> list[bytes | None]:
         return [self.standing(key) for key in keys]
@@ -95,6 +106,8 @@ class Store:
         self.note(process, what, record.key, record.frame, late=late, stored=stamp > 0)
         if stamp:
             self.rows[record.key] = (restamped(record.frame, stamp), record.expires_at)
+            if stood is not None or not record.conditional:
+                self.tell(process, record.key, stamp)
         elif not record.conditional:
             self.rows.pop(record.key, None)
         return stamp
@@ -103,6 +116,7 @@ class Store:
         there = self.standing(key) is not None
         self.note(process, "delete", key, None, late=late, stored=there)
         self.rows.pop(key, None)
+        self.tell(process, key, NEVER)
         return there
 
     def swap(self, process: str, record: Record, expected: int | None, *, late: bool) -> bool:
@@ -111,6 +125,7 @@ class Store:
         self.note(process, "swap", record.key, record.frame, late=late, stored=fits)
         if fits:
             self.rows[record.key] = (record.frame, record.expires_at)
+            self.tell(process, record.key, record.stamp)
         return fits
 
     def increment(self, process: str, record: Record, delta: int, *, late: bool) -> int:
@@ -120,26 +135,28 @@ class Store:
         if stood is None or head is None or head.flags & TOMBSTONE:
             stamp = max(record.stamp, 0 if stood is None else stamp_of(stood) + 1)
             self.rows[record.key] = (restamped(record.frame, stamp), record.expires_at)
+            self.tell(process, record.key, stamp)
             return delta
         if not head.flags & COUNTER:
             raise TypeError("no counter")
         total = int(stood[head.payload :]) + delta
         frame = restamped(stood[: head.payload] + b"%d" % total, max(record.stamp, stamp_of(stood) + 1))
         self.rows[record.key] = (frame, self.rows[record.key][1])
+        self.tell(process, record.key, stamp_of(frame))
         return total
 
     def wipe(self, process: str, prefix: str) -> None:
         self.log.tell(self.loop.ticks, f"    {self.name} is wiped for {process}")
         for key in [key for key in self.rows if key.startswith(prefix)]:
             self.drop(process, key, late=False)
-        self.log.applied.append(
-            Applied(
-                self.log.place(), process, self.name, "wipe", "", 0, "", late=False, stood=None, stored=True
-            )
-        )
+        self._noted(process, "wipe", "", 0, "", late=False, stood=None, stored=True)
 
-    def mark(self, markers: Mapping[str, int], below: int) -> None:
+    def mark(self, process: str, markers: Mapping[str, int], below: int) -> None:
+        risen = {name: stamp for name, stamp in markers.items() if stamp > self.markers.get(name, 0)}
+        if risen:
+            self.ether.send("mark", process, risen, self.weather)
         for name, stamp in markers.items():
+            self._noted(process, "mark", name, stamp, "", late=False, stood=None, stored=True)
             self.markers[name] = max(stamp, self.markers.get(name, 0))
         self.markers = {name: stamp for name, stamp in self.markers.items() if stamp >= below}
 
@@ -149,6 +166,7 @@ class Store:
         self.log.tell(self.loop.ticks, f"    {self.name} is flushed")
         self.rows.clear()
         self.markers.clear()
+        self.ether.forget()
 
 
 def created(key: str, frame: bytes | None) -> int:
@@ -268,7 +286,7 @@ class Line:
         return found
 
     async def mark(self, markers: Mapping[str, int], below: int) -> None:
-        await self._call("mark", (), lambda late: self.store.mark(markers, below))
+        await self._call("mark", (), lambda late: self.store.mark(self.process, markers, below))
 
 
 class HalfDone(Exception):

@@ -25,8 +25,8 @@ EPOCH = 1_600_000_000
 """Seconds; when every schedule begins."""
 HORIZON = 900.0
 """Seconds within which everything that was asked for must have ended."""
-CALM = 75.0
-"""Seconds of good weather after which nothing may be owed to any store. A wipe may hang for sixty."""
+CALM = 15.0
+"""Seconds of good weather after which nothing may be owed to any store."""
 TAGS = ("red", "blue")
 
 
@@ -95,7 +95,7 @@ class World:
     def store(self, name: str) -> Store:
         if name not in self.stores:
             micros = lambda: int(self.now() * 1_000_000)  # noqa: E731 - the clock of the store
-            self.stores[name] = Store(name, self.loop, self.log, micros)
+            self.stores[name] = Store(name, self.loop, self.log, micros, self.weather)
         return self.stores[name]
 
     def value(self, key: str) -> str | None:
@@ -270,8 +270,11 @@ def _surroundings(world: World) -> Iterator[list[str]]:
             mock.patch("tiercache.engine.invalidation.perf_counter", counter),
             mock.patch("tiercache.engine.hearing.perf_counter", counter),
             mock.patch("tiercache_plugins.tiers.memory.tier.perf_counter", counter),
-            # Housekeeping at leisure: virtual minutes are full of it.
+            # Housekeeping at leisure, patience and pauses short: virtual minutes are full of heartbeats.
             mock.patch("tiercache.engine.house.REST", 5.0),
+            mock.patch("tiercache.engine.guard.WIPING", 5.0),
+            mock.patch("tiercache.engine.guard.OPENING", 5.0),
+            mock.patch("tiercache.engine.breaker.LONGEST_PAUSE", 4.0),
         ):
             yield told
     finally:

@@ -17,6 +17,8 @@ from tiercache.units import seconds
 
 LEASE = 2_000_000
 """Microseconds after which a process knows what others marked, in good weather."""
+LATE = 4_000_000
+"""Microseconds after which every message of the bus has come that will."""
 CHANGES = {
     "set", "set_many", "add", "touch", "expire", "refresh", "delete", "delete_many", "tags", "prefix",
     "match", "clear",
@@ -58,7 +60,7 @@ def loading(setting: Setting, log: Log) -> Iterator[str]:
                     act.begin < second.begin and act.end > since and concerns(act, key, tags) for act in own
                 ) or any(since < at < second.begin for at in opened):
                     continue
-                if _marked_elsewhere(first, second, log):
+                if _marked_elsewhere(first, second, log) or _heard(first, second.began, setting, log):
                     continue
                 if first.end > second.begin:
                     if _attached(first, second, log):
@@ -66,7 +68,8 @@ def loading(setting: Setting, log: Log) -> Iterator[str]:
                 elif near and _needless(first, second, setting) and not _newer(first, second, log):
                     yield f"act {second.act.number} loaded {key}, which act {first.act.number} had brought"
         for load in loads:
-            if load.outcome == "cancelled" and not load.own_doing and _waited(load, load.end, log):
+            left = load.outcome == "cancelled" and not load.own_doing
+            if left and _waited(load, load.end, log) and not _heard(load, load.ended, setting, log):
                 yield f"the load of {key} for act {load.act.number} was cancelled though somebody waited"
 
 
@@ -91,6 +94,16 @@ def _marked_elsewhere(first: Loading, second: Loading, log: Log) -> bool:
         and act.begin < second.begin
         and act.ended > since
         for act in log.acts
+    )
+
+
+def _heard(load: Loading, until: int, setting: Setting, log: Log) -> bool:
+    """Whether the bus may have told of a change of the key since *load* was asked for: that parts it."""
+    return setting.bus and any(
+        applied.process != load.act.process
+        and (applied.key == load.key or applied.what in {"mark", "wipe"})
+        and load.act.began - LATE < applied.ticks < until
+        for applied in log.applied
     )
 
 

@@ -6,7 +6,9 @@ read again by that process; nor is it loaded, promoted, replayed or served as a 
 
 For other processes it holds once the change has arrived in every store that they read through, for routes
 without a near tier, and for processes that were opened afterwards. (What a tier that was away has not heard
-of, no other process can know.)
+of, no other process can know.) With a bus it holds, whatever becomes of the messages, a lease after the change,
+markers too, has arrived in the shared store, for every route that has it; stale copies apart, which a route
+that has them serves where nothing better can be had.
 
 A value may be read all the same, and nothing else may, where
 
@@ -26,7 +28,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from model.schedules.checks.loading import concerns
+from model.schedules.checks.loading import LEASE, concerns
 from model.schedules.log import OPEN, Act, Applied, Log
 from model.schedules.setting import OPTIONS, Setting
 from model.schedules.storage import DEADLINE
@@ -58,6 +60,8 @@ class Origin:
     tags: tuple[str, ...]
     limit: int
     """The time in microseconds until which it may be served, fresh or stale."""
+    stale: bool
+    """Whether it may serve as a stale copy."""
     again: list[int] = field(default_factory=list)
     """Where stores took it once more, late."""
 
@@ -71,8 +75,8 @@ class Change:
     """What it leaves in stores is as new as this."""
     since: int
     """From where on its own process must not read what is older."""
-    arrived: dict[str, int]
-    """Where each store got it."""
+    arrived: dict[str, tuple[int, int]]
+    """Where, and when, each store got it."""
 
 
 def staleness(setting: Setting, log: Log) -> Iterator[str]:
@@ -125,7 +129,7 @@ class _Judge:
         stale = seconds(options["stale"]) if "stale" in options else 0.0
         limit = ended + int((ttl + max(stale, act.stale or 0.0)) * 1_000_000) + STEPS
         self.origins.setdefault((key, value), []).append(
-            Origin(act.process, key, begin, done, own, tags, limit)
+            Origin(act.process, key, begin, done, own, tags, limit, bool(stale or act.stale))
         )
 
     def _changes(self, key: str) -> Iterator[Change]:
@@ -138,14 +142,20 @@ class _Judge:
                 if since == OPEN:
                     continue
                 created = EPOCH * 1_000_000 + act.began
-                yield Change(act, created, since, {} if marks else self._arrived(act, key, created))
+                yield Change(act, created, since, self._arrived(act, key, created, marks=marks))
 
-    def _arrived(self, act: Act, key: str, created: int) -> dict[str, int]:
-        arrived: dict[str, int] = {}
-        for applied in self.applied.get(key, ()):
-            if applied.process == act.process and applied.at > act.begin and applied.store not in arrived:
+    def _arrived(self, act: Act, key: str, created: int, *, marks: bool) -> dict[str, tuple[int, int]]:
+        arrived: dict[str, tuple[int, int]] = {}
+        names = _marked(act) if marks else [key]
+        lacking = {(applied.store, name) for applied in self.log.applied for name in names}
+        for applied in (applied for name in names for applied in self.applied.get(name, ())):
+            if applied.process == act.process and applied.at > act.begin:
                 if (applied.stored and applied.created_at >= created) or applied.what == "delete":
-                    arrived[applied.store] = applied.at
+                    lacking.discard((applied.store, applied.key))
+                    if applied.store not in arrived and not any(
+                        store == applied.store for store, _ in lacking
+                    ):
+                        arrived[applied.store] = applied.at, applied.ticks
         return arrived
 
     def judged(self, act: Act, key: str, value: Any) -> Iterator[str]:
@@ -175,10 +185,15 @@ class _Judge:
             older = origin.own if origin.process == act.process else origin.done
             if older >= act.begin or any(at > act.begin for at in origin.again):
                 continue
-            since = change.since if own else self._elsewhere(change, read)
-            if since >= read.begin or self._readmitted(change, key, value, origin, read):
-                continue
-            if not own and self._under_way(read, key, since):
+            if own:
+                heeded = change.since < read.begin
+            elif self._followed(read):
+                since = self._leased(change)
+                heeded = since < read.began and not origin.stale and not self._under_way(read, key, since)
+            else:
+                place = self._elsewhere(change, read)
+                heeded = place < read.begin and not self._under_way(read, key, self._when(change))
+            if not heeded or self._readmitted(change, key, value, origin, read):
                 continue
             return f"which {act.told()} had replaced or dropped before"
         return None
@@ -199,10 +214,26 @@ class _Judge:
         stores = {self._store(read.process, tier) for tier in tiers if tier != "memory"}
         if not stores or not stores <= change.arrived.keys():
             return OPEN
-        since = max(change.act.end, *(change.arrived[store] for store in stores))
+        since = max(change.act.end, *(change.arrived[store][0] for store in stores))
         if tiers[0] == "memory" and since > self._opened(read.process):
             return OPEN
         return since
+
+    def _followed(self, read: Act) -> bool:
+        """Whether a bus keeps the route of *read* coherent."""
+        tiers = self.setting.routes[read.route or "all"]
+        return self.setting.bus and "shared" in tiers and len(tiers) > 1
+
+    @staticmethod
+    def _leased(change: Change) -> int:
+        """Return the time from which on other processes must heed *change*: they follow the shared store."""
+        if change.act.outcome != "ok" or "shared" not in change.arrived:
+            return OPEN
+        return max(change.act.ended, change.arrived["shared"][1]) + LEASE
+
+    @staticmethod
+    def _when(change: Change) -> int:
+        return max(change.act.ended, *(ticks for _, ticks in change.arrived.values()))
 
     def _store(self, process: str, tier: str) -> str:
         return tier if tier == "shared" else f"{tier} of {self.setting.seats['ABCD'.index(process[0])]}"
@@ -215,7 +246,7 @@ class _Judge:
         if origin.process == change.act.process:
             return False
         for applied in self.applied.get(key, ()):
-            arrived = change.arrived.get(applied.store, OPEN)
+            arrived = change.arrived.get(applied.store, (OPEN, OPEN))[0]
             if change.act.kind in MARKS or not (change.act.begin < applied.at < read.end):
                 continue
             if (applied.value or None) != value or not applied.stored or applied.what == "bury":
@@ -230,16 +261,23 @@ class _Judge:
     def _under_way(self, read: Act, key: str, since: int) -> bool:
         """Whether *read* may have joined what had begun before *since*."""
         for call in self.log.calls:
-            if call.process == read.process and key in call.keys and call.begin < since:
+            if call.process == read.process and key in call.keys and call.began < since:
                 if call.ended + STEPS >= read.began:
                     return True
         return any(
             load.key == key
             and load.act.process == read.process
-            and load.begin < since
+            and load.began < since
             and load.ended + WRITING >= read.began
             for load in self.log.loads
         )
+
+
+def _marked(act: Act) -> list[str]:
+    """Return the names of the markers that *act* writes."""
+    if act.kind == "tags":
+        return [f"t:{tag}" for tag in act.tags]
+    return ["*"] if act.kind == "clear" else [f"p:{act.pattern.rstrip('*')}"]
 
 
 def _is_prefix(pattern: str) -> bool:
