@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -189,7 +190,9 @@ class Load:
         self._resolve(value)
         if writes and self.route.near is None and not self.detached:
             # Without a near tier the value is nowhere until the far writes end; whoever comes now joins.
-            await asyncio.wait(writes)
+            # But no longer than it is fresh: the writes may take as long as a tier that hangs.
+            ttl = self.life.ttl
+            await asyncio.wait(writes, timeout=None if ttl == math.inf else ttl)
         self._leave()
 
     def _called(self) -> Callable[[], Any]:
