@@ -11,7 +11,7 @@ import pytest
 from gated import document, opened, tier
 from marked import marked
 from model.schedules.loop import Loop
-from tiercache import MISSING
+from tiercache import MISSING, NEVER, Record
 from tiercache.engine.deadlines import Deadlines, Overdue
 from tiercache.testing import FakeClock
 
@@ -340,5 +340,40 @@ def test_a_marker_of_another_process_parts_the_loads_that_it_covers_and_no_other
                 asking.cancel()
             go_on.set()
             await asyncio.wait([first])
+
+    run(scenario)
+
+
+def test_a_value_whose_writes_hang_is_handed_on_no_longer_than_it_is_fresh():
+    async def scenario():
+        async with cached(("shelf",), ttl="1s") as cache:
+            shelf = tier(cache, "shelf")
+
+            async def hang(_records):
+                await asyncio.Event().wait()
+
+            shelf.write = hang
+            assert await cache.get_or_set("k", lambda: "old") == "old"
+            assert await cache.get_or_set("k", lambda: "new") == "old"
+            await asyncio.sleep(1.5)
+            assert await cache.get_or_set("k", lambda: "new") == "new"
+
+    run(scenario)
+
+
+def test_a_delete_that_is_made_good_where_nothing_stands_keeps_older_writes_out():
+    async def scenario():
+        async with cached(("shelf",)) as cache:
+            shelf = tier(cache, "shelf")
+            older = cache._house.clock.stamp()
+            shelf.error = OSError("away")
+            await cache.delete("k")
+            shelf.error = None
+            await asyncio.sleep(10)
+            # As another process does whose own write was missed before the delete.
+            codec = cache._house.fars["shelf"].codec
+            frame = codec.encode(b"tiercache:k", "old", older, NEVER, NEVER)
+            assert await shelf.write([Record("tiercache:k", frame, NEVER, older, conditional=True)]) == [0]
+            assert await cache.get("k", MISSING) is MISSING
 
     run(scenario)

@@ -1,4 +1,4 @@
-"""A bus in memory that tells late, twice, in another order, or not at all, and knows when it has missed some."""
+"""A bus in memory that tells late, twice, in another order, or not at all, and knows what it has missed."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ read again by that process; nor is it loaded, promoted, replayed or served as a 
 
 For other processes it holds once the change has arrived in every store that they read through, for routes
 without a near tier, and for processes that were opened afterwards. (What a tier that was away has not heard
-of, no other process can know.) With a bus it holds, whatever becomes of the messages, a lease after the change,
-markers too, has arrived in the shared store, for every route that has it; stale copies apart, which a route
-that has them serves where nothing better can be had.
+of, no other process can know.) With a bus it holds, whatever becomes of the messages, a lease after the
+change, markers too, has arrived in the shared store, for every route that has it; stale copies apart, which a
+route that has them serves where nothing better can be had.
 
 A value may be read all the same, and nothing else may, where
 
@@ -75,6 +75,8 @@ class Change:
     """What it leaves in stores is as new as this."""
     since: int
     """From where on its own process must not read what is older."""
+    marks: bool
+    """Whether it is a marker."""
     arrived: dict[str, tuple[int, int]]
     """Where, and when, each store got it."""
 
@@ -142,7 +144,7 @@ class _Judge:
                 if since == OPEN:
                     continue
                 created = EPOCH * 1_000_000 + act.began
-                yield Change(act, created, since, self._arrived(act, key, created, marks=marks))
+                yield Change(act, created, since, marks, self._arrived(act, key, created, marks=marks))
 
     def _arrived(self, act: Act, key: str, created: int, *, marks: bool) -> dict[str, tuple[int, int]]:
         arrived: dict[str, tuple[int, int]] = {}
@@ -208,7 +210,7 @@ class _Judge:
 
     def _elsewhere(self, change: Change, read: Act) -> int:
         """Return from where on a process that did not make *change* must heed it; OPEN for never."""
-        if change.act.kind in MARKS or not change.arrived:
+        if change.marks or not change.arrived:
             return OPEN
         tiers = self.setting.routes[read.route or "all"]
         stores = {self._store(read.process, tier) for tier in tiers if tier != "memory"}
@@ -247,7 +249,7 @@ class _Judge:
             return False
         for applied in self.applied.get(key, ()):
             arrived = change.arrived.get(applied.store, (OPEN, OPEN))[0]
-            if change.act.kind in MARKS or not (change.act.begin < applied.at < read.end):
+            if change.marks or not (change.act.begin < applied.at < read.end):
                 continue
             if (applied.value or None) != value or not applied.stored or applied.what == "bury":
                 continue
