@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+
 import pytest
 
 from servers import Cluster, Sentinel, Server
+from tiercache import Cache
 from tiercache.testing import BusSuite
 from tiercache_plugins.buses.redis import RedisBusConfig
 from tiercache_plugins.buses.sqlite import SqliteBusConfig
@@ -60,3 +64,30 @@ class TestSqlite(BusSuite):
     @pytest.fixture
     def tier_config(self) -> SqliteConfig:
         return SqliteConfig(path="shared.db")
+
+
+def test_many_writes_at_once_are_few_messages(valkey_server: Server):
+    wanted = {
+        "cache": {"namespace": "storm"},
+        "tier": {
+            "memory": {"type": "memory"},
+            "far": {"type": "redis", "url": valkey_server.url, "timeout": "30s", "deadline": "60s"},
+        },
+        "route": {"all": {"tiers": ["memory", "far"], "ttl": "1h"}},
+    }
+
+    def published() -> int:
+        told = re.search(r"cmdstat_publish:calls=(\d+)", str(valkey_server.ask("INFO", "commandstats")))
+        return int(told[1]) if told else 0
+
+    async def main() -> None:
+        async with Cache.open(wanted) as one, Cache.open(wanted) as other:
+            before = published()
+            await asyncio.gather(*(one.set("hot", number) for number in range(2_000)))
+            # Heartbeats of both are among them.
+            assert published() - before < 100
+            async with asyncio.timeout(30):
+                while await other.get("hot") != 1_999:
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(main())

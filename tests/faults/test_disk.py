@@ -36,9 +36,13 @@ def traces() -> bool:
     return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("call", ["pwrite64", "fdatasync", "pread64"])
-def test_where_system_calls_fail_now_and_then_nothing_wrong_is_read(tmp_path, call):
+@pytest.mark.parametrize(
+    ("call", "when"), [("pwrite64", "60+23"), ("fdatasync", "2+3"), ("pread64", "60+23")]
+)
+def test_where_system_calls_fail_now_and_then_nothing_wrong_is_read(tmp_path, call, when):
     if not traces():
         pytest.skip("strace is not here, or may not trace")
-    failing = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={call}:error=EIO:when=60+23"]
-    lived(failing, tmp_path, 0)
+    trace = tmp_path / "trace"
+    failing = ["strace", "-f", "-qq", "-o", str(trace), "-e", f"trace={call}"]
+    lived([*failing, "-e", f"inject={call}:error=EIO:when={when}"], tmp_path, 0)
+    assert "(INJECTED)" in trace.read_text(errors="replace")
