@@ -135,7 +135,7 @@ class Careful(Cache):
     ) -> Any:
         """As `Cache.get`."""
         way = self._way(key, route)
-        value = self._resident(key, way)
+        value = self._resident(key, way) if way.near is not None or way.watchers else MISSING
         if value is MISSING:
             return await self._miss(key, default, None, as_type, way)
         if way.supply is not None:
