@@ -26,7 +26,7 @@ class Hop:
         # Patterns that watch reads, or load at them, need not be safe for threads: it reads on the loop.
         routes = cache._house.routes.values()  # noqa: SLF001 - its other face
         self._watched = any(route.watchers or route.supply is not None for route in routes)
-        self._plain = self._written_out == "entries"
+        self._plain = self._written_out == "entries" and not self._watched
 
     @property
     def _written_out(self) -> str:
