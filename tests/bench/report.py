@@ -16,6 +16,8 @@ says whether the goal that was set before any of it was written is reached: wher
 so, and where a peer is ahead, its figure stands beside ours.
 
 """
+NOTES = Path(__file__).with_name("notes.md")
+"""Where the time goes: written by hand, part of the page."""
 _VERDICTS = {True: "yes", False: "**no**", None: "–"}
 
 
@@ -65,7 +67,7 @@ def page(results: Sequence[Result], about: Iterable[str], plots: Path) -> str:
         facts = {(name, fact): None for result in those for name, fact in result.facts.items()}
         for name, fact in facts:
             parts.append(f"- {name}: {fact}\n")
-    parts.append("\n## Plots\n")
+    parts += ["\n", NOTES.read_text(), "\n## Plots\n"]
     for number, result in enumerate(results):
         name = f"{number:02}.svg"
         (plots / name).write_text(bars(result))

@@ -16,9 +16,11 @@ TERMS = {
         "again, so that the processor's own caches do not measure memory instead of work; processor time."
     ),
     "far": (
-        "Gets and sets, 64 tasks, of keys chosen by chance among all rows, 200 characters each; by the "
-        "wall. What grows is the depth of two trees, and the pages that are not in SQLite's cache of 8 "
-        "MiB."
+        "64 tasks, 200 characters a value, by the wall: gets of keys chosen by chance among all rows, "
+        "sets of new keys whose places in the index are by chance, sets of keys that stand. What grows is"
+        " the depth of the trees, and what no longer fits SQLite's cache of 8 MiB and the log of 4 MiB: "
+        "to set anew a row somewhere in a million writes its page of 8 KiB and two of indexes, each for "
+        "one row alone."
     ),
     "tag": "One `invalidate(tags=…)` of a tag that all of the keys carry, near and SQLite; by the wall.",
 }
@@ -75,8 +77,9 @@ async def _near(scale: Scale, small: int, large: int) -> list[Result]:
 
 
 async def _sqlite(scale: Scale, small: int, large: int) -> list[Result]:
-    reads, writes = Cases(scale), Cases(scale)
+    kinds = {"get": Cases(scale), "set of new keys": Cases(scale), "set of keys that stand": Cases(scale)}
     names = [f"{small:,} rows", f"{large:,} rows"]
+    count = scale(2_048, 64)
     with directory() as path:
         documents = [
             far({"type": "sqlite", "path": f"{path}/{size}.sqlite3", "max_bytes": "4GiB"})
@@ -85,36 +88,29 @@ async def _sqlite(scale: Scale, small: int, large: int) -> list[Result]:
         async with opened(documents[0]) as few, opened(documents[1]) as many:
             for cache, size, name in zip((few, many), (small, large), names, strict=True):
                 for start in range(0, size, 5_000):
-                    await cache.set_many(
-                        {f"k:{at}": text(at) for at in range(start, min(start + 5_000, size))}
-                    )
+                    keys = range(start, min(start + 5_000, size))
+                    await cache.set_many({f"k:{at}": text(at) for at in keys})
                 chance = random.Random(5)
 
-                async def get(
-                    cache: Cache = cache, size: int = size, chance: random.Random = chance
-                ) -> float:
-                    asked = [f"k:{chance.randrange(size)}" for _ in range(scale(2_048, 64))]
+                async def get(cache: Cache = cache, size: int = size, chance=chance) -> float:
+                    asked = [f"k:{chance.randrange(size)}" for _ in range(count)]
                     return await _spread(asked, cache.get)
 
-                async def put(
-                    cache: Cache = cache, size: int = size, chance: random.Random = chance
-                ) -> float:
-                    asked = [f"k:{chance.randrange(size)}" for _ in range(scale(2_048, 64))]
+                async def add(cache: Cache = cache, size: int = size, chance=chance) -> float:
+                    asked = [f"k:{chance.randrange(size)}:{chance.random()}" for _ in range(count)]
+                    return await _spread(asked, lambda key: cache.set(key, text(7)))
+
+                async def put(cache: Cache = cache, size: int = size, chance=chance) -> float:
+                    asked = [f"k:{chance.randrange(size)}" for _ in range(count)]
                     return await _spread(asked, lambda key: cache.set(key, text(chance.randrange(10**8))))
 
-                reads.add(name, get)
-                writes.add(name, put)
-            await reads.run(scale(9, 1))
-            await writes.run(scale(9, 1))
+                for cases, act in zip(kinds.values(), (get, add, put), strict=True):
+                    cases.add(name, act)
+            for cases in kinds.values():
+                await cases.run(scale(5, 1))
     return [
-        cases.result(
-            f"growth of SQLite {what}, {small:,} to {large:,} rows",
-            names[0],
-            names[1],
-            TERMS["far"],
-            most=1.5,
-        )
-        for cases, what in ((reads, "get"), (writes, "set"))
+        cases.result(f"growth of SQLite {what}, {small:,} to {large:,} rows", *names, TERMS["far"], most=1.5)
+        for what, cases in kinds.items()
     ]
 
 

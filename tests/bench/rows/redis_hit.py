@@ -12,7 +12,7 @@ TERMS = (
     "200 characters under each of 4,096 keys, each asked for once a round, by the wall, no near tier, "
     "default options, hiredis with all that use it. redis-py, coredis and valkey-glide hand out bytes and"
     " judge nothing; cashews unpickles, aiocache decodes JSON; ours checks a checksum, the TTL, "
-    "tombstones and markers and decodes MessagePack, behind a deadline of 250 ms and a circuit breaker."
+    "tombstones and markers and decodes MessagePack, behind a deadline and a circuit breaker."
 )
 
 
@@ -29,7 +29,7 @@ async def _measure(scale: Scale, server: Server, keys: list[str], tasks: int) ->
     cases = Cases(scale)
     asked = keys[: max(len(keys) // 4, 1)] if tasks == 1 else keys
     async with (
-        opened(far({"type": "redis", "url": server.url})) as cache,
+        opened(far({"type": "redis", "url": server.url, "timeout": "2s"})) as cache,
         redis_peers(cases, server.host, server.port) as peers,
     ):
         clients = {BASE: peers.pop(BASE), "tiercache": Client(cache.get, cache.set), **peers}

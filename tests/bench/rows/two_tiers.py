@@ -30,7 +30,7 @@ async def _measure(scale: Scale, server: Server, keys: list[str]) -> Result:
     cases = Cases(scale)
     tasks = 64
     async with (
-        opened(far({"type": "redis", "url": server.url}, memory=10_000)) as cache,
+        opened(far({"type": "redis", "url": server.url, "timeout": "2s"}, memory=10_000)) as cache,
         Redis(host=server.host, port=server.port, max_connections=1000) as plain,
     ):
         for at, key in enumerate(keys):
