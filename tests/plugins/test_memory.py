@@ -53,8 +53,9 @@ def test_options_that_mean_nothing_are_refused(wrong: dict) -> None:
         (HybridConfig(), 65_537, 8),
         (HybridConfig(), 1_000_000, 64),
         (LruConfig(), 16_384, None),
-        (LruConfig(), 16_385, 8),
-        (HybridConfig(), 10**9, 256),
+        (LruConfig(), 16_385, 16),
+        (LruConfig(), 1_000_000, 512),
+        (HybridConfig(), 10**9, 512),
     ],
 )
 def test_large_bounds_are_split_into_a_power_of_two(

@@ -162,11 +162,11 @@ class Route:
 
     async def read_or_stale(self, key: str) -> Found | Missing:
         """As `read`; where no far tier could answer, a stale copy of the near tier stands in."""
-        if not self.fars or self.flights.loads.get(key) is not None:
+        if not self.fars or not self.near or self.flights.loads.get(key) is not None:
             return await self.read(key)
         probe = self.probe(key)
         found = await probe.join()
-        if self.near and found is MISSING and probe.failures == len(self.fars) and not probe.detached:
+        if found is MISSING and probe.failures == len(self.fars) and not probe.detached:
             found = self.keeping.stale_copy(key)
             if found is not MISSING and not self.lives(key, found):
                 return MISSING
