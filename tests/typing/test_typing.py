@@ -12,26 +12,27 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-API = Path(__file__).with_name("api.py")
+READ = [Path(__file__).with_name(name) for name in ("api.py", "advanced.py")]
 
 
 def test_mypy_reads_the_public_names_as_they_are_meant():
     if find_spec("mypy") is None:
         pytest.skip("mypy is not installed here")
     # An expected mistake that is none is an error too: --strict warns of ignores that nothing needs.
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "pyproject.toml", str(API)]
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "pyproject.toml", *map(str, READ)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 source file" in done.stdout
+    assert f"{len(READ)} source files" in done.stdout
 
 
 def test_pyright_reads_the_public_names_as_they_are_meant(tmp_path):
     if find_spec("pyright") is None:
         pytest.skip("pyright is not installed here")
     # It takes no path outside of the directory of its settings.
-    shutil.copy(API, tmp_path)
+    for path in READ:
+        shutil.copy(path, tmp_path)
     settings = {
-        "include": ["api.py"],
+        "include": [path.name for path in READ],
         "extraPaths": [str(ROOT / "core"), str(ROOT / "plugins")],
         "strict": ["**"],
         "enableTypeIgnoreComments": False,
@@ -44,4 +45,4 @@ def test_pyright_reads_the_public_names_as_they_are_meant(tmp_path):
     assert [
         (each["range"]["start"]["line"] + 1, each["message"]) for each in told["generalDiagnostics"]
     ] == []
-    assert told["summary"]["filesAnalyzed"] == 1
+    assert told["summary"]["filesAnalyzed"] == len(READ)
