@@ -91,7 +91,7 @@ class Place:
         It is another load where the key was changed meanwhile, or where a circle has ended the first: a
         loader that refreshes its own key would begin one load after the other, and none of them would end.
         """
-        path = [self]
+        path: list[Place] = [self]
         while (first := path[0]).key != other.key or first.route is not other.route:
             outer = first.outer
             if outer is None or not (outer.circular or first in outer.awaiting()):
