@@ -48,6 +48,9 @@ STATEFUL = {
     "tiercache.sync._FACES": "likewise, faces whose threads a fork leaves behind",
     "tiercache.keys.glob": "compiled patterns, a pure function of their text",
     "tiercache.engine.waits._PLACE": "which load the current task is part of; a context variable",
+    "tiercache.engine.telemetry._TELLING": "caches to read at a collection, held weakly: a provider has each "
+    "instrument once, and the first cache's must speak for all",
+    "tiercache.engine.telemetry.tracing.ORIGINS": "whose calls a batch carries; a context variable",
 }
 # Tables of constants that are dicts because what reads them wants a dict.
 CONSTANT_TABLES = {

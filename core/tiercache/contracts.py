@@ -572,6 +572,19 @@ class Bus(Protocol):
         ...
 
 
+@runtime_checkable
+class Traced(Protocol):
+    """A far tier whose calls are those of a database client, and are told to tracers as such."""
+
+    def semantics(self, act: str) -> Mapping[str, str | int]:
+        """Return the attributes of the span of *act*, by OpenTelemetry's conventions for database clients.
+
+        *act* is the name of the method that is called, such as "read". `db.operation.name` is the name of
+        the span. Never a key, a value or a password.
+        """
+        ...
+
+
 # Codecs
 
 

@@ -50,7 +50,7 @@ UNPROVEN: Final = Trust(lambda: 0.0, -1.0)
 class Terms:
     """What entries of one route with equal options share."""
 
-    __slots__ = ("ahead", "hits", "late", "route", "stale", "trust")
+    __slots__ = ("ahead", "hits", "late", "pattern", "route", "stale", "trust")
 
     def __init__(
         self,
@@ -60,9 +60,12 @@ class Terms:
         ahead: float = 0.0,
         trust: Trust = FOREVER,
         late: Callable[[Entry], None] | None = None,
+        pattern: str = "",
     ) -> None:
         self.route = route
         """Name of the route that the entries travel on."""
+        self.pattern = pattern
+        """Declared pattern that their keys match, so that hits can be counted by it."""
         self.stale = stale
         """Seconds after `fresh_until` during which an entry is kept."""
         self.ahead = ahead

@@ -30,6 +30,7 @@ ROWS = {
     "hit_ratios": "hit ratios by the optimum's",
     "growth": "what grows with the number of entries",
     "imports": "import tiercache",
+    "telemetry": "near hit, telemetry off, API, SDK",
 }
 """Modules of `bench.rows`, in the order of the table."""
 DOCS = Path(__file__).parents[2] / "docs"

@@ -14,9 +14,10 @@ from pydantic import SecretStr, field_validator
 
 from fake_stages import Disk, Hybrid, Memory, Msgpack, Server, Stages, Zstd, registry
 from tiercache import ConfigError, NearTierConfig, PluginError, Problem, hookimpl
-from tiercache.config.plan import Plan, RoutePlan, TelemetryPlan
+from tiercache.config.plan import Plan, RoutePlan
 from tiercache.config.plan import plan as unbound_plan
 from tiercache.config.registry import Registry
+from tiercache.engine.telemetry import Options
 
 MEMORY = {"type": "memory"}
 DISK = {"type": "sqlite", "path": "x"}
@@ -94,7 +95,7 @@ def test_a_whole_document_becomes_a_plan(tmp_path: Path) -> None:
     assert found.max_value_bytes == 1024
     assert (found.lease, found.directory) == (0.5, tmp_path)
     assert {tier: name for tier, (name, _) in found.buses.items()} == {"disk": "radio"}
-    assert found.telemetry == TelemetryPlan(metrics=True)
+    assert found.telemetry == Options(metrics=True)
     assert list(found.routes) == ["static", "dynamic"]
     assert found.routes["static"] == RoutePlan(
         "static", ("memory", "disk"), ("a:*", "b?"), 5400.0, 300.0, ("warm",), True
@@ -118,7 +119,7 @@ def test_defaults_of_the_cache() -> None:
     found = plan(with_route())
     assert (found.namespace, found.max_value_bytes, found.buses, found.lease) == ("tiercache", 2**26, {}, 2.0)
     assert found.directory == Path.cwd()
-    assert found.telemetry == TelemetryPlan(metrics=False)
+    assert found.telemetry == Options(metrics=False)
 
 
 def test_a_bare_type_gets_its_defaults() -> None:

@@ -259,17 +259,16 @@ class Cache(Loading):
         """
         self._here()
         labels = self._house.invalidation.check(tags, prefix, match)
-        counted = self._house.invalidations
-        counted["tags"] += bool(labels)
-        counted["prefix"] += prefix is not None
-        counted["match"] += match is not None
+        told = self._house.telemetry.invalidating
         if match is None:
-            await self._house.invalidation.covering(labels, prefix)
+            with told(tags=len(labels), prefix=prefix is not None):
+                await self._house.invalidation.covering(labels, prefix)
             return None
         if not match.strip("*"):
             await self.clear()
             return None
-        return await self._house.invalidation.matching(match)
+        with told(match=True):
+            return await self._house.invalidation.matching(match)
 
     async def clear(self) -> None:
         """Drop everything in this namespace, from every tier.
@@ -280,11 +279,11 @@ class Cache(Loading):
         """
         self._here()
         self._house.check_wipes()
-        self._house.invalidations["clear"] += 1
-        durable = self._house.invalidation.mark_everything()
-        self._empty()
-        await self._house.invalidation.told(durable)
-        await self._house.wipe()
+        with self._house.telemetry.invalidating(clear=True):
+            durable = self._house.invalidation.mark_everything()
+            self._empty()
+            await self._house.invalidation.told(durable)
+            await self._house.wipe()
 
     def tiers_of(self, key: str, *, route: str | None = None) -> tuple[str, ...]:
         """Return the names of the tiers that *key* travels through, nearest first. No I/O."""

@@ -188,7 +188,7 @@ def build(plan: Plan, clock: Clock) -> House:
         nears=nears,
         fars=fars,
         coherences=coherences,
-        metrics=plan.telemetry.metrics,
+        options=plan.telemetry,
         max_markers=plan.max_markers,
         tombstone=plan.tombstone,
         stages=tuple(patterns.values()),

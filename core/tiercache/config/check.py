@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
@@ -96,6 +97,9 @@ class Checker:
             self.cache = table
         elif isinstance(table, TelemetryTable):
             self.telemetry = table
+            if table.exporter != "none" and find_spec("opentelemetry.sdk") is None:
+                message = 'needs the OpenTelemetry SDK: `pip install "tiercache-kernel[otel]"` brings it'
+                self._add(("telemetry", "exporter"), message)
         elif isinstance(table, PluginsTable):
             for index, plugin in enumerate(table.disabled):
                 if plugin not in self._registry.plugins:

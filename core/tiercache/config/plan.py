@@ -29,6 +29,7 @@ from tiercache.contracts import (
     StageConfig,
 )
 from tiercache.engine.rules import Rules
+from tiercache.engine.telemetry.options import Options
 from tiercache.errors import ConfigError, Problem
 
 _Config = TypeVar("_Config", bound=StageConfig)
@@ -58,16 +59,6 @@ class RoutePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class TelemetryPlan:
-    """What is told to OpenTelemetry."""
-
-    metrics: bool = False
-    """Whether counters are offered to the application's meter provider."""
-    patterns: tuple[str, ...] = ()
-    """Patterns of keys that are told apart, before those of the routes."""
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """A checked document: every reference in it leads somewhere."""
 
@@ -91,7 +82,7 @@ class Plan:
     """In the order of the document."""
     default: str
     """Name of the route for keys that no pattern matches."""
-    telemetry: TelemetryPlan
+    telemetry: Options
     warnings: tuple[Problem, ...]
     """What is allowed and still likely a mistake."""
     registry: Registry
@@ -172,7 +163,7 @@ def check(settings: Settings, registry: Registry) -> Plan:
         stages=MappingProxyType(stages),
         routes=MappingProxyType(routes),
         default=checker.default,
-        telemetry=TelemetryPlan(metrics=checker.telemetry.metrics, patterns=checker.telemetry.patterns),
+        telemetry=Options(**checker.telemetry.model_dump()),
         warnings=(*settings.warnings, *report(warnings(checker), settings, checker.secrecy)),
         registry=registry,
     )

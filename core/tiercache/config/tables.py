@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from tiercache.engine.telemetry.options import Exporter
 from tiercache.keys import glob
 from tiercache.units import Duration, Size
 
@@ -103,6 +104,33 @@ class TelemetryTable(Table):
         description='Patterns of keys, such as "user:*", that statistics and spans tell apart, before those '
         "of the routes.",
     )
+    traces: bool = Field(False, description="Whether far calls, loads and invalidations are spans.")
+    hits: bool = Field(
+        False, description="Whether near hits are spans, too. They then cost a hundred times as much."
+    )
+    sample: Annotated[float, Field(ge=0, le=1)] = Field(
+        1.0, description="Share of the far calls that are spans."
+    )
+    keys: bool = Field(
+        False,
+        description="Whether spans carry keys as they are; otherwise the pattern that matches, or a hash.",
+    )
+    exporter: Exporter = Field(
+        "none",
+        description="Where metrics and spans go where the application has no set-up of its own. Its "
+        "providers are never touched.",
+    )
+    endpoint: str = Field(
+        "",
+        pattern=r"^(https?://.+)?$",
+        description='Of the OTLP collector, such as "http://localhost:4318"; nothing: what the variables '
+        "OTEL_EXPORTER_OTLP_* say.",
+    )
+    interval: Annotated[Duration, AfterValidator(_finite)] = Field(
+        60.0, ge=0.01, description="Time between two exports of metrics."
+    )
+    host: str = Field("127.0.0.1", description="Address that Prometheus finds the metrics at.")
+    port: Annotated[int, Field(ge=0, le=65_535)] = Field(9464, description="Port of the same.")
 
 
 class RouteTable(Table):

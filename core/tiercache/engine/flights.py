@@ -103,8 +103,8 @@ class Flights:
 class Probe:
     """A read through the far tiers of a route, tier by tier. It needs no task: each lane hands it on."""
 
-    __slots__ = ("address", "began", "buried", "detached", "failures", "key", "level", "loads", "reading",
-                 "route", "stale", "waiters")  # fmt: skip
+    __slots__ = ("address", "began", "buried", "detached", "failures", "key", "level", "loads", "origin",
+                 "reading", "route", "stale", "waiters")  # fmt: skip
 
     def __init__(self, route: Route, key: str) -> None:
         self.route = route
@@ -116,6 +116,8 @@ class Probe:
         self.buried = 0
         """The latest tombstone met: older entries of farther tiers are dead."""
         self.detached = False
+        self.origin = None if route.watch is None else route.watch.origin()
+        """The span that this read belongs to."""
         self.failures = 0
         """Tiers that could not answer."""
         self.reading = False

@@ -13,6 +13,7 @@ from tiercache.contracts import FarTier
 from tiercache.engine.breaker import PAUSE, WINDOW, Breaker, State
 from tiercache.engine.deadlines import Deadlines, Overdue
 from tiercache.engine.stats import FarCounts
+from tiercache.engine.telemetry import FarCall, Watch
 from tiercache.errors import TierError, TierRefused
 
 log = logging.getLogger("tiercache.tier")
@@ -66,8 +67,20 @@ class Guard:
     """
 
     __slots__ = (
-        "_after", "_closed", "_deadlines", "_entered", "_last_told", "_opened", "available", "breaker",
-        "counts", "deadline", "name", "tier", "timeouts",
+        "_after",
+        "_closed",
+        "_deadlines",
+        "_entered",
+        "_last_told",
+        "_opened",
+        "available",
+        "breaker",
+        "counts",
+        "deadline",
+        "name",
+        "tier",
+        "timeouts",
+        "watch",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +96,8 @@ class Guard:
         self.tier = tier
         self.deadline = deadline
         self.counts = FarCounts()
+        self.watch: Watch | None = None
+        """Whom to tell of calls; None where nobody listens."""
         self.available = True
         """Whether the last call went well."""
         self.timeouts = 0
@@ -146,6 +161,22 @@ class Guard:
         """
         if self._closed or self._deadlines.strays or not self.breaker.admit():
             return None
+        if self.watch is None:
+            return await self._call(act, arguments, passing, limit, given_up)
+        with self.watch.far(self.name, self.tier, act, arguments) as call:
+            result = await self._call(act, arguments, passing, limit, given_up, call)
+            call.ended(result)
+            return result
+
+    async def _call(
+        self,
+        act: Callable[..., Awaitable[T]],
+        arguments: Sequence[Any],
+        passing: tuple[type[Exception], ...],
+        limit: float | None,
+        given_up: Callable[[], None] | None,
+        call: FarCall | None = None,
+    ) -> T | None:
         limit = limit or self.deadline
         began = perf_counter()
         try:
@@ -161,10 +192,14 @@ class Guard:
                 self.breaker.withdrawn()
                 raise
             self.failed(error)
+            if call is not None:
+                call.failed(error)
             return None
         except Exception as error:  # noqa: BLE001 - likewise
             self.timeouts += isinstance(error, Overdue)
             self.failed(error)
+            if call is not None:
+                call.failed(error)
             if not self._opened:
                 self.breaker.trip()
             return None

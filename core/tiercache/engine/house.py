@@ -11,7 +11,6 @@ from typing import Final
 
 from tiercache.clock import Clock
 from tiercache.contracts import NearTier, Pattern
-from tiercache.engine import telemetry
 from tiercache.engine.batching.reads import quiet
 from tiercache.engine.coherence import Coherence
 from tiercache.engine.far import Far
@@ -24,6 +23,7 @@ from tiercache.engine.patterns import Work
 from tiercache.engine.pipeline import Route
 from tiercache.engine.snapshot import hottest, snapshot
 from tiercache.engine.stats import Patterns, Stats
+from tiercache.engine.telemetry import Options, Telemetry, Watch
 from tiercache.entry import Entry, Hot
 from tiercache.errors import TierError, Undecodable, Unsupported
 from tiercache.frame import TOMBSTONE
@@ -48,23 +48,9 @@ class House:
     """The live stages of one cache, wired."""
 
     __slots__ = (
-        "__weakref__",
-        "_globs",
-        "began",
-        "clock",
-        "closing",
-        "default",
-        "fars",
-        "hearing",
-        "invalidation",
-        "invalidations",
-        "namespace",
-        "nears",
-        "patterns",
-        "routes",
-        "tombstone",
-        "work",
-    )
+        "__weakref__", "_globs", "began", "clock", "closing", "default", "fars", "hearing",
+        "invalidation", "namespace", "nears", "patterns", "routes", "telemetry", "tombstone", "work",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -78,7 +64,7 @@ class House:
         nears: Mapping[str, NearTier],
         fars: Mapping[str, Far],
         coherences: Sequence[Coherence] = (),
-        metrics: bool = False,
+        options: Options | None = None,
         max_markers: int = MOST,
         tombstone: float = TOMBSTONES,
         stages: Sequence[Pattern] = (),
@@ -86,8 +72,7 @@ class House:
         self.namespace = namespace
         self.clock = clock
         self.began = clock.monotonic()
-        self.invalidations = {"tags": 0, "prefix": 0, "match": 0, "clear": 0}
-        self.patterns = Patterns({pattern: glob(pattern).fullmatch for pattern in patterns})
+        self.patterns = Patterns(patterns)
         self.routes = dict(routes)
         self.default = self.routes[default]
         self.nears = dict(nears)
@@ -106,14 +91,13 @@ class House:
             delete=self.delete,
         )  # fmt: skip
         for route in self.routes.values():
-            route.counts.patterns = self.patterns
+            route.counts.patterns = route.keeping.patterns = self.patterns
             route.know(*parts, self.closing, self.invalidation.markers, coherences)
         self.hearing = Hearing(
             namespace, clock, routes=parts[0], nears=parts[1], coherences=coherences,
             invalidation=self.invalidation, tombstone=self.tombstone,
         )  # fmt: skip
-        if metrics:
-            telemetry.observe(self.stats, namespace)
+        self.telemetry = Telemetry(options or Options(), namespace, self.patterns, self.stats, self._watched)
 
     def way(self, key: str, name: str | None = None) -> Route:
         """Return the route that *key* travels on: the named one, else the first whose globs match.
@@ -139,6 +123,7 @@ class House:
 
     async def open(self) -> None:
         """Open every far tier. Raises TierRefused where one never will work as configured."""
+        self.telemetry.start()
         results = await asyncio.gather(
             *(far.guard.open() for far in self.fars.values()), return_exceptions=True
         )
@@ -164,6 +149,7 @@ class House:
         await asyncio.gather(
             *(self._close(f"tier {far.name}", far.idle, far.close) for far in self.fars.values())
         )
+        await self.telemetry.stop()
 
     @staticmethod
     async def _close(what: str, *steps: Callable[[], Awaitable[None]]) -> None:
@@ -341,6 +327,12 @@ class House:
             ):
                 fresh.append(address)
         return fresh
+
+    def _watched(self, watch: Watch | None) -> None:
+        for far in self.fars.values():
+            far.guard.watch = watch
+        for route in self.routes.values():
+            route.watch = watch
 
     def stats(self) -> Stats:
         """Return a snapshot of what was counted."""

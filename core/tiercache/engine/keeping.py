@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,7 @@ from tiercache.contracts import NearTier
 from tiercache.engine.coherence import Coherence
 from tiercache.engine.flights import Found
 from tiercache.engine.rules import REARM, Rules
+from tiercache.engine.stats import OTHER, Patterns
 from tiercache.entry import FOREVER, MISSING, UNPROVEN, Entry, Missing, Terms, Trust
 
 if TYPE_CHECKING:
@@ -23,7 +25,9 @@ _PROMOTION_SLACK: Final = 0.001
 class Keeping:
     """Puts the entries of one route into its near tier; does nothing where it has none."""
 
-    __slots__ = ("_alone", "_clock", "_hits", "_rules", "_terms", "coherence", "near", "route", "slides")
+    __slots__ = (
+        "_alone", "_clock", "_hits", "_rules", "_terms", "coherence", "near", "patterns", "route", "slides",
+    )  # fmt: skip
 
     def __init__(self, route: str, near: NearTier | None, clock: Clock, rules: Rules) -> None:
         self.route = route
@@ -34,36 +38,41 @@ class Keeping:
         """What the near copies are trusted by."""
         self.slides: Slides | None = None
         """What lets entries live on that are read."""
+        self.patterns = Patterns()
+        """The cache's own, once it is built."""
         self._alone = False
-        self._terms: dict[tuple[float, float, Trust], Terms] = {}
-        self._hits = 0
+        self._terms: dict[tuple[float, float, Trust, str], Terms] = {}
+        self._hits: Counter[str] = Counter()
 
-    def terms(self, stale: float, ahead: float = 0.0, trust: Trust = FOREVER) -> Terms:
+    def terms(self, stale: float, ahead: float = 0.0, trust: Trust = FOREVER, pattern: str = OTHER) -> Terms:
         """Return what entries share that are kept *stale* seconds longer, and fresh for *ahead* of them."""
-        terms = self._terms.get((stale, ahead, trust))
+        terms = self._terms.get((stale, ahead, trust, pattern))
         if terms is None:
             if len(self._terms) >= _EXACT_TERMS:
                 # Every one is kept, for the hits that it counts; so that they stay few, they get coarse.
                 stale, ahead = _coarse(stale), _coarse(ahead)
             late = self.slides.late if self.slides is not None and self._alone else None
-            made = Terms(self.route, stale, ahead=ahead, trust=trust, late=late)
-            terms = self._terms.setdefault((stale, ahead, trust), made)
+            made = Terms(self.route, stale, ahead=ahead, trust=trust, late=late, pattern=pattern)
+            terms = self._terms.setdefault((stale, ahead, trust, pattern), made)
         return terms
 
     def slide(self, slides: Slides, *, alone: bool) -> None:
         """Let entries live on by *slides*; *alone*: there is no far tier that knows when they were read."""
         self.slides, self._alone = slides, alone
 
-    def hits(self) -> int:
-        """Return the near hits of entries that are gone."""
+    def hits(self) -> Counter[str]:
+        """Return the near hits of entries that are gone, by the pattern of their keys."""
+        found = self._hits.copy()
         # A list first: threads ask while the loop adds.
-        return self._hits + sum([terms.hits for terms in list(self._terms.values())])
+        for terms in list(self._terms.values()):
+            found[terms.pattern] += terms.hits
+        return found
 
     def retire(self) -> None:
         """Forget the terms of what was trusted once, and has no entry any more; their hits stay counted."""
         for key, terms in list(self._terms.items()):
             if terms.trust.until == -math.inf:
-                self._hits += self._terms.pop(key).hits
+                self._hits[terms.pattern] += self._terms.pop(key).hits
 
     def keep(self, key: str, found: Found, began: float) -> None:
         """Put a far entry, whose read began at *began*, into the near tier. Its life is never lengthened,
@@ -142,7 +151,8 @@ class Keeping:
             trust, most = self.coherence.grant(self.coherence.now() if began is None else began)
             if ttl + ahead > most:
                 ttl, stale, ahead = _ended(ttl, stale, ahead, most)
-        terms = self._terms.get((stale, ahead, trust)) or self.terms(stale, ahead, trust)
+        pattern = self.patterns.name(key) if self.patterns.declared else OTHER
+        terms = self._terms.get((stale, ahead, trust, pattern)) or self.terms(stale, ahead, trust, pattern)
         self.near.put(Entry(key, value, created_at, self._clock.monotonic() + ttl, terms), tags)
 
     def distrust(self, entry: Entry) -> None:
@@ -155,7 +165,8 @@ class Keeping:
         now = self._clock.monotonic()
         kept = entry.fresh_until + terms.stale - now
         tags = tuple(self.near.tags(entry.key))
-        self.near.put(Entry(entry.key, entry.value, entry.created_at, now, self.terms(kept)), tags)
+        terms = self.terms(kept, pattern=terms.pattern)
+        self.near.put(Entry(entry.key, entry.value, entry.created_at, now, terms), tags)
 
     def lapse(self, entry: Entry) -> None:
         """End the life of a near entry, and keep it for as long as it may serve as a stale copy."""

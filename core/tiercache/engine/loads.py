@@ -7,7 +7,7 @@ import contextvars
 import inspect
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tiercache.contracts import Life
@@ -20,6 +20,7 @@ from tiercache.errors import LoadCancelled, LoadCycle, LoadError, LoadTimeout
 
 if TYPE_CHECKING:
     from tiercache.engine.pipeline import Route
+    from tiercache.engine.telemetry import LoadCall
 
 
 class Load:
@@ -166,6 +167,22 @@ class Load:
         counts = self.route.counts
         counts.loads += 1
         counts.patterns.of(self.key).loads += 1
+        watch = self.route.watch
+        if watch is None:
+            writes = await self._bring(began)
+        else:
+            with watch.load(self.route.name, self.key, self.links, refresh=self._background) as call:
+                writes = await self._bring(began, call)
+        if writes and self.route.near is None and not self.detached:
+            # Without a near tier the value is nowhere until the far writes end; whoever comes now joins.
+            # But no longer than it is fresh: the writes may take as long as a tier that hangs.
+            ttl = self.life.ttl
+            await asyncio.wait(writes, timeout=None if ttl == math.inf else ttl)
+        self._leave()
+
+    async def _bring(self, began: int, call: LoadCall | None = None) -> Sequence[asyncio.Future[int | None]]:
+        """Call the loader, give its value to those who wait, and return the far writes under way."""
+        counts = self.route.counts
         started = time.perf_counter()
         try:
             value = await self.route.load(self.key, self._called())
@@ -175,25 +192,24 @@ class Load:
             raise
         except Exception as error:  # noqa: BLE001 - the loader is the application's; its error goes to the callers
             counts.load_errors += 1
+            if call is not None:
+                call.failed(error)
             self._fail(error)
-            return
+            return ()
         finally:
             counts.load_seconds += time.perf_counter() - started
         try:
             value, writes = self.route.loaded(self, value, began)
         except Exception as error:  # noqa: BLE001 - the value can't be stored; the callers must know
+            if call is not None:
+                call.failed(error)
             self._end(error)
-            return
+            return ()
         self.landed = value
         self._ended = True
         self.place.end()
         self._resolve(value)
-        if writes and self.route.near is None and not self.detached:
-            # Without a near tier the value is nowhere until the far writes end; whoever comes now joins.
-            # But no longer than it is fresh: the writes may take as long as a tier that hangs.
-            ttl = self.life.ttl
-            await asyncio.wait(writes, timeout=None if ttl == math.inf else ttl)
-        self._leave()
+        return writes
 
     def _called(self) -> Callable[[], Any]:
         if not takes_context(self._loader):

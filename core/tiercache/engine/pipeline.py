@@ -26,6 +26,7 @@ from tiercache.engine.proof import Proof
 from tiercache.engine.rules import Rules
 from tiercache.engine.sliding import Slides
 from tiercache.engine.stats import RouteCounts
+from tiercache.engine.telemetry import Watch
 from tiercache.entry import MISSING, Missing
 
 
@@ -35,7 +36,7 @@ class Route:
     __slots__ = (
         "_alone", "_chance", "_house", "_others", "_prefix", "authority", "behind", "clock", "coherence",
         "copies", "counts", "decoder", "fars", "flights", "keeping", "life", "load", "markers", "name",
-        "near", "negatives", "rules", "save", "slides", "supply", "watchers",
+        "near", "negatives", "rules", "save", "slides", "supply", "watch", "watchers",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +89,8 @@ class Route:
         if self.authority is not None and self.authority.scope == "shared":
             place = self.fars.index(self.authority)
             self.behind = tuple(far for far in self.fars[place + 1 :] if far.scope == "host")
+        self.watch: Watch | None = None
+        """Whom to tell of loads and far calls; None where nobody listens."""
         self.load, self.save, self.watchers = composed(patterns, loads.load, self._save)
         self._prefix = f"{namespace}:"
         self._others: tuple[tuple[NearTier, ...], tuple[Far, ...]] = ((), ())

@@ -71,6 +71,11 @@ class _Asked:
     def __init__(self, proof: Proof) -> None:
         self._proof = proof
 
+    @property
+    def origin(self) -> Any:
+        """The span that the proof belongs to."""
+        return self._proof.origin
+
     def land(self, frame: bytes | None, *, failed: bool) -> None:
         """Hand it on."""
         self._proof.told(frame, failed=failed)

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from tiercache.contracts import NearTier
-from tiercache.engine.stats import REASONS, Outcomes, PatternStats, RouteStats, Stats, TierStats
+from tiercache.engine.stats import OTHER, REASONS, Outcomes, PatternStats, RouteStats, Stats, TierStats
 from tiercache.entry import Entry, Hot, Terms
 
 if TYPE_CHECKING:
@@ -27,10 +27,9 @@ def snapshot(house: House) -> Stats:
     for name, near in house.nears.items():
         own = near.stats()
         travelled = [route for route in routes if route.near is near]
-        _share(near, travelled, own.get("hits", 0))
         tiers[name] = TierStats(
             kind="near",
-            hits=sum(route.keeping.hits() for route in travelled) + own.get("hits", 0),
+            hits=_share(house, near, travelled, own.get("hits", 0)),
             misses=sum(route.counts.near_misses for route in travelled),
             promotions=sum(route.counts.near_promotions for route in travelled),
             evictions={reason: own[name] for name, reason in REASONS if name in own},
@@ -45,10 +44,15 @@ def snapshot(house: House) -> Stats:
         routes={name: _route(house, route) for name, route in house.routes.items()},
         seconds=max(house.clock.monotonic() - house.began, 0.0),
         patterns={
-            pattern: PatternStats(hits=row.hits, misses=row.misses, loads=row.loads)
+            pattern: PatternStats(
+                hits=row.hits + sum(route.counts.near_hits.get(pattern, 0) for route in routes),
+                misses=row.misses,
+                loads=row.loads,
+            )
             for pattern, row in house.patterns.rows.items()
         },
-        invalidations=dict(house.invalidations),
+        invalidations=dict(house.telemetry.invalidations),
+        export_errors=house.telemetry.export_errors,
     )
 
 
@@ -57,7 +61,7 @@ def _route(house: House, route: Route) -> RouteStats:
     tiers: dict[str, Outcomes] = {}
     for name, near in house.nears.items():
         if near is route.near:
-            tiers[name] = Outcomes(hits=counts.near_hits, misses=counts.near_misses)
+            tiers[name] = Outcomes(hits=sum(counts.near_hits.values()), misses=counts.near_misses)
     for level, far in enumerate(route.fars):
         hits, misses, errors = counts.far[level] if level < len(counts.far) else (0, 0, 0)
         tiers[far.name] = Outcomes(hits=hits, misses=misses, errors=errors)
@@ -74,21 +78,26 @@ def _route(house: House, route: Route) -> RouteStats:
     )
 
 
-def _share(near: NearTier, routes: list[Route], living: int) -> None:
-    """Tell each of *routes*, all those over *near*, how many of the hits are its own."""
-    held: Counter[str] = Counter()
-    if len(routes) == 1:
-        held[routes[0].name] = living
-    else:
+def _share(house: House, near: NearTier, routes: list[Route], living: int) -> int:
+    """Tell each of *routes*, all those over *near*, and each pattern, its hits; return those of all."""
+    gone = {route.name: route.keeping.hits() for route in routes}
+    held: Counter[tuple[str, str]] = Counter()
+    if len(routes) == 1 and len(house.patterns.rows) == 1:
+        held[routes[0].name, OTHER] = living
+    elif living:
         by_terms: Counter[Terms] = Counter()
         for entry in _entries(near):
             if entry.hits:
                 by_terms[entry.terms] += entry.hits
         for terms, hits in by_terms.items():
-            held[terms.route] += hits
+            held[terms.route, terms.pattern] += hits
     for route in routes:
-        # Entries of a dictionary that was cleared are found again when it has been taken apart: never fewer.
-        route.counts.near_hits = max(route.counts.near_hits, route.keeping.hits() + held[route.name])
+        for pattern in house.patterns.rows:
+            hits = gone[route.name][pattern] + held[route.name, pattern]
+            # Entries of a dictionary that was cleared count again when it is taken apart: never fewer.
+            counted = route.counts.near_hits
+            counted[pattern] = max(counted.get(pattern, 0), hits)
+    return living + sum(hits.total() for hits in gone.values())
 
 
 def _entries(near: NearTier) -> Iterator[Entry]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tiercache.engine.guard import FRAMES, Guard, answers
 from tiercache.engine.recovery import Recovery
@@ -18,6 +18,11 @@ MOST_KEYS: Final = 512
 
 class Landing(Protocol):
     """Somebody who waits for a far read."""
+
+    @property
+    def origin(self) -> Any:
+        """The span that the read belongs to; None where there is none."""
+        ...
 
     def land(self, frame: bytes | None, *, failed: bool) -> None:
         """Take the frame, or None: a miss, or a tier that *failed*. Must not raise."""
@@ -85,6 +90,8 @@ class Reads:
                 batch = self._batch = self._take()
                 keys = list(batch)
                 timeouts = self._guard.timeouts
+                if (watch := self._guard.watch) is not None:
+                    watch.carry([landing.origin for waiting in batch.values() for landing in waiting])
                 act = self._act or self._guard.tier.read
                 frames = await self._guard.call(answers, act, keys, FRAMES, given_up=self._give_up)
                 if self._task is not me:

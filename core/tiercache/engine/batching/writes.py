@@ -37,6 +37,8 @@ class _Op(NamedTuple):
     argument: Any
     """The record of a write or of a burial, the stamp of a delete, the act of a call."""
     done: asyncio.Future[Any]
+    origin: Any = None
+    """The span that this belongs to."""
 
 
 class Writes:
@@ -124,7 +126,8 @@ class Writes:
     def _submit(self, kind: _Kind, address: str | None, argument: Any) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
-        op = _Op(kind, address, argument, done)
+        watch = self._guard.watch
+        op = _Op(kind, address, argument, done, None if watch is None else watch.origin())
         if self._task is None and self._guard.barred():
             # Nothing is under way that this could overtake.
             self._miss(op)
@@ -146,6 +149,8 @@ class Writes:
                 # Callers first, but for a wipe: what they write must not be swept away with the rest.
                 if recovery.due() and (well or recovery.whole or not self._queue):
                     well = False
+                    if self._guard.watch is not None:
+                        self._guard.watch.carry(())
                     await recovery.replay()
                 else:
                     self._batch = self._take()
@@ -165,6 +170,8 @@ class Writes:
         """Do what *batch* asks for; return whether the tier did."""
         kind = batch[0].kind
         timeouts = self._guard.timeouts
+        if self._guard.watch is not None:
+            self._guard.watch.carry([op.origin for op in batch])
         if kind == "call":
             results = await self._call(batch[0])
         elif kind == "wipe":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from redis import exceptions
@@ -27,6 +28,10 @@ _READ_AT_ONCE: Final = 128
 _DELETED_AT_ONCE: Final = 500
 _WRITTEN_AT_ONCE: Final = 256
 _MARKED_AT_ONCE: Final = 500
+_OPERATIONS: Final = MappingProxyType(
+    {"read": "MGET", "write": "EVALSHA", "delete": "EVALSHA", "swap": "EVALSHA", "increment": "EVALSHA",
+     "mark": "EVALSHA", "marks": "HGETALL"}
+)  # fmt: skip
 _LOWEST: Final = -(2**63)
 _HIGHEST: Final = 2**63 - 1
 # What MATCH reads as anything but itself.
@@ -62,6 +67,19 @@ class RedisTier:
     def stats(self) -> Mapping[str, int]:
         """Return how often what was done: calls, retries, scripts that the server had forgotten."""
         return dict(self._counts)
+
+    def semantics(self, act: str) -> Mapping[str, str | int]:
+        """Return what OpenTelemetry calls a command of this server."""
+        host, port = self._config.servers()[0]
+        found: dict[str, str | int] = {
+            "db.system.name": "redis",
+            "db.operation.name": _OPERATIONS.get(act, act.upper()),
+        }
+        if self._config.mode != "cluster":
+            found["db.namespace"] = str(self._config.address.db)
+        if self._config.address.path:
+            return {**found, "server.address": self._config.address.path, "network.transport": "unix"}
+        return {**found, "server.address": host, "server.port": port}
 
     async def open(self) -> None:
         """Connect, and try what the tier needs.

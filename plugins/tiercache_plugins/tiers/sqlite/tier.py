@@ -134,6 +134,11 @@ class SqliteTier:
         """Return the note under *name*."""
         return await self._database.write(self._marking.recall, name.encode())
 
+    def semantics(self, act: str) -> Mapping[str, str | int]:
+        """Return what OpenTelemetry calls a statement on this file."""
+        verbs = {"read": "SELECT", "delete": "DELETE", "marks": "SELECT"}
+        return {"db.system.name": "sqlite", "db.operation.name": verbs.get(act, "INSERT")}
+
     def stats(self) -> Mapping[str, int]:
         """Return rows and bytes as of the last write here, and what happened since the tier was opened."""
         counts = self._rows.counts
