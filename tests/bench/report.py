@@ -30,6 +30,8 @@ def line(result: Result) -> str:
     )  # fmt: skip
     text = f"{result.title}\n    ours {ours} of {result.base} ({_figure(result, result.ours)})"
     text += f"; goal {result.goal or 'none'}: {verdict}"
+    if result.rounds > 1:
+        text += f", {result.rounds} rounds"
     if result.wrong:
         text += f" ({', '.join(result.wrong)})"
     if others:
@@ -63,7 +65,9 @@ def page(results: Sequence[Result], about: Iterable[str], plots: Path) -> str:
         seen.setdefault(result.terms, []).append(result)
     parts.append("\n## What was measured, and what each promises\n")
     for terms, those in seen.items():
-        parts.append(f"\n**{'; '.join(result.title for result in those)}.** {terms}\n")
+        titles = "; ".join(result.title for result in those)
+        rounds = sorted({result.rounds for result in those})
+        parts.append(f"\n**{titles}.** {terms} Rounds: {', '.join(map(str, rounds))}.\n")
         facts = {(name, fact): None for result in those for name, fact in result.facts.items()}
         for name, fact in facts:
             parts.append(f"- {name}: {fact}\n")

@@ -79,7 +79,7 @@ async def _near(scale: Scale, small: int, large: int) -> list[Result]:
 async def _sqlite(scale: Scale, small: int, large: int) -> list[Result]:
     kinds = {"get": Cases(scale), "set of new keys": Cases(scale), "set of keys that stand": Cases(scale)}
     names = [f"{small:,} rows", f"{large:,} rows"]
-    count = scale(2_048, 64)
+    count = scale(1_024, 64)
     with directory() as path:
         documents = [
             far({"type": "sqlite", "path": f"{path}/{size}.sqlite3", "max_bytes": "4GiB"})
@@ -107,7 +107,7 @@ async def _sqlite(scale: Scale, small: int, large: int) -> list[Result]:
                 for cases, act in zip(kinds.values(), (get, add, put), strict=True):
                     cases.add(name, act)
             for cases in kinds.values():
-                await cases.run(scale(5, 1))
+                await cases.run(scale(3, 1))
     return [
         cases.result(f"growth of SQLite {what}, {small:,} to {large:,} rows", *names, TERMS["far"], most=1.5)
         for what, cases in kinds.items()
