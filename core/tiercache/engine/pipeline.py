@@ -307,7 +307,8 @@ class Route:
         """
         end = self.until(life.ttl)
         if self.slides is None or life.ttl <= self.slides.window:
-            return end, self.until(life.ttl + life.stale), 0
+            # Two looks at the clock would leave a stale window of a microsecond where there is to be none.
+            return end, self.until(life.ttl + life.stale) if life.stale else end, 0
         fresh_until = self.until(self.slides.window)
         return fresh_until, fresh_until, end
 
