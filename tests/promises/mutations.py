@@ -776,8 +776,63 @@ ENDS = (
     ),
 )
 
+BACKPLANE = (
+    without(
+        "backplane::what_one_process_changes_the_others_drop_without_being_configured",
+        ENGINE + "hearing.py",
+        "                if entry is not None and entry.created_at < stamp:\n",
+        "                if False:\n",
+    ),
+    without(
+        "backplane::what_was_missed_while_the_connection_was_away_is_not_served_beyond_the_lease",
+        ENGINE + "pipeline.py",
+        "self.until(ttl + stale) if stale else fresh_until",
+        "self.until(ttl + stale)",
+    ),
+    without(
+        "backplane::what_was_missed_while_the_connection_was_away_is_not_served_beyond_the_lease",
+        ENGINE + "coherence.py",
+        "self.trust.until = max(self.trust.until, since + self.lease)",
+        "self.trust.until = since + 3600",
+        (
+            PLUGINS + "tiers/redis/news.py",
+            "if listener.now() - self._confirmed > listener.lease:",
+            "if listener.now() - self._confirmed > 3600:",
+        ),
+    ),
+    without(
+        "backplane::while_nobody_is_heard_a_source_is_asked_once_a_lease_and_not_by_everybody",
+        ENGINE + "coherence.py",
+        "max(began + self.lease - self.now(), 0.0)",
+        "0.0",
+    ),
+    without(
+        "backplane::a_process_does_not_drop_what_it_wrote_itself",
+        PLUGINS + "tiers/redis/news.py",
+        "        if message.sender == self._sender:\n            if beat:\n",
+        "        if message.sender == self._sender and beat:\n            if beat:\n",
+        (
+            ENGINE + "hearing.py",
+            "                if entry is not None and entry.created_at < stamp:\n",
+            "                if entry is not None:\n",
+        ),
+    ),
+    without(
+        "backplane::a_bus_without_a_tier_to_tell_of_is_refused",
+        CORE + "config/buses.py",
+        "elif name == chosen and not any(",
+        "elif name == chosen and any(",
+    ),
+    without(
+        "backplane::no_value_travels_over_the_bus",
+        PLUGINS + "tiers/redis/scripts.py",
+        "then tell(key, frame:sub(1, 8)) end",
+        "then tell(key, frame) end",
+    ),
+)
+
 MUTANTS: tuple[Mutant, ...] = (
     READ_PATH + STAMPEDE + STALE + TIMEOUTS + REFRESH_AHEAD + JITTER + TAGS
     + VERSIONING + CONDITIONAL_REFRESH + ADAPTIVE + NEGATIVE + BREAKER
-    + DISK + DEPLOY + KEYS_AND_PATTERNS + ENDS
+    + DISK + DEPLOY + KEYS_AND_PATTERNS + ENDS + BACKPLANE
 )  # fmt: skip
