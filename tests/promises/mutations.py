@@ -60,8 +60,8 @@ READ_PATH = (
         "self.detached = False",
         (
             ENGINE + "house.py",
-            "            for key in addresses:\n                self.forget(key)\n        return len(there)",
-            "            pass\n        return len(there)",
+            "                for key in addresses:\n                    self.forget(key)\n",
+            "                pass\n",
         ),
     ),
     without(
@@ -169,8 +169,8 @@ STALE = (
     without(
         "stale::serving_a_stale_copy_again_and_again_never_lengthens_its_life",
         ENGINE + "keeping.py",
-        "self._put(key, stale.value, stale.created_at, pause, remaining - pause, 0.0, stale.tags)",
-        "self._put(key, stale.value, stale.created_at, REARM, 10.0, 0.0, stale.tags)",
+        "self.put(key, stale.value, stale.created_at, pause, remaining - pause, 0.0, stale.tags)",
+        "self.put(key, stale.value, stale.created_at, REARM, 10.0, 0.0, stale.tags)",
     ),
     without(
         "stale::a_stale_copy_that_stands_in_is_neither_stored_far_nor_seen_by_others",
@@ -321,8 +321,8 @@ JITTER = (
     without(
         "jitter::jitter_shortens_a_life_once_and_all_tiers_agree",
         ENGINE + "pipeline.py",
-        "fresh_until = self.until(life.ttl)\n",
-        "fresh_until = self.until(self._jittered(life).ttl)\n",
+        "        end = self.until(life.ttl)\n",
+        "        end = self.until(self._jittered(life).ttl)\n",
     ),
     without(
         "jitter::jitter_shortens_a_life_once_and_all_tiers_agree",
@@ -786,8 +786,8 @@ BACKPLANE = (
     without(
         "backplane::what_was_missed_while_the_connection_was_away_is_not_served_beyond_the_lease",
         ENGINE + "pipeline.py",
-        "self.until(ttl + stale) if stale else fresh_until",
-        "self.until(ttl + stale)",
+        "self.until(life.ttl + life.stale) if life.stale else end",
+        "self.until(life.ttl + life.stale)",
     ),
     without(
         "backplane::what_was_missed_while_the_connection_was_away_is_not_served_beyond_the_lease",
