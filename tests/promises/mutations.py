@@ -142,7 +142,7 @@ STAMPEDE = (
     without(
         "stampede::no_error_of_a_load_is_left_behind_unseen",
         ENGINE + "loads.py",
-        "            self._fail(error)\n            return\n",
+        "            self._fail(error)\n            return ()\n",
         "            self._fail(error)\n            raise\n",
     ),
     without(
@@ -279,7 +279,7 @@ TIMEOUTS = (
     without(
         "timeouts::an_error_in_the_background_is_counted_and_no_callers_problem",
         ENGINE + "loads.py",
-        "            self._fail(error)\n            return\n",
+        "            self._fail(error)\n            return ()\n",
         "            self._fail(error)\n            raise\n",
     ),
 )
