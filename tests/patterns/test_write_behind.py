@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -215,6 +216,19 @@ def test_closing_delivers_what_it_can():
 
     run(scenario, terms=Terms(drain=60))
     assert storehouse.WRITES == [("k", number) for number in range(50)]
+
+
+def test_many_first_calls_at_once_open_it_once():
+    async def main():
+        async with Cache.open(MEMORY) as cache:
+            pattern = WriteBehindPattern(cache, writer=storehouse.save, path="outbox.db", terms=SOON)
+            await asyncio.gather(*(pattern.set(f"k{at}", at) for at in range(20)))
+            running = [thread for thread in threading.enumerate() if thread.name == "tiercache-outbox"]
+            assert len(running) == 1
+            await pattern.close()
+            assert storehouse.ROWS == {f"k{at}": at for at in range(20)}
+
+    asyncio.run(main())
 
 
 def test_the_outbox_is_for_its_owner_alone(tmp_path):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tiercache.cache.forks import remember
 from tiercache.cache.loading import Loading
@@ -32,6 +32,9 @@ class Cache(Loading):
     """
 
     __slots__ = ("_sync",)
+
+    _written_out: ClassVar[str] = "entries"
+    """How what reads a hit by itself may read it: its "entries", by "peek", or not at all: ""."""
 
     @classmethod
     def open(

@@ -7,7 +7,7 @@ one `get` for dict and OrderedDict would be slow on both. What they share is wri
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import Any, ClassVar
 
 from tiercache.cache import Cache
 from tiercache.engine.house import House
@@ -35,6 +35,8 @@ class Touching(Cache):
     """For policies that are told of each hit, such as exact LRU."""
 
     __slots__ = ()
+
+    _written_out: ClassVar[str] = "peek"
 
     async def get(
         self, key: str, default: Any = None, *, route: str | None = None, as_type: Any = None
@@ -68,6 +70,8 @@ class Split(Cache):
 
     __slots__ = ()
 
+    _written_out: ClassVar[str] = "peek"
+
     async def get(
         self, key: str, default: Any = None, *, route: str | None = None, as_type: Any = None
     ) -> Any:
@@ -97,6 +101,8 @@ class SplitTouching(Cache):
     """For both at once."""
 
     __slots__ = ()
+
+    _written_out: ClassVar[str] = "peek"
 
     async def get(
         self, key: str, default: Any = None, *, route: str | None = None, as_type: Any = None
@@ -131,6 +137,8 @@ class Careful(Cache):
     """
 
     __slots__ = ()
+
+    _written_out: ClassVar[str] = ""
 
     async def get(
         self, key: str, default: Any = None, *, route: str | None = None, as_type: Any = None

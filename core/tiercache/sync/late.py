@@ -46,7 +46,7 @@ class LateFace:
     def _cache(self) -> Cache:
         """What a wrapper may peek into by itself. Raises RuntimeError where it may not."""
         cache = self._finder.near()
-        if cache is None or not cache.sync._written_out:  # noqa: SLF001 - its decorators
+        if cache is None or not cache._written_out:  # noqa: SLF001 - its decorators
             raise RuntimeError("no cache to peek into")
         return cache
 

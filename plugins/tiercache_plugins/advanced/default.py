@@ -11,6 +11,7 @@ from typing import Final
 from tiercache import Cache, SyncCache
 
 _Maker = Callable[[], Cache]
+_Found = tuple[weakref.ref[asyncio.AbstractEventLoop] | None, Cache | None]
 
 
 class Default:
@@ -27,6 +28,8 @@ class Default:
         self._opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
             weakref.WeakKeyDictionary()
         )
+        # What `near` found last: a weak dictionary takes longer than all the rest of a hit.
+        self._last: _Found = None, None
         self._maker: _Maker | None = None
         self._made_by: Cache | None = None
         self._own: SyncCache | None = None
@@ -41,6 +44,7 @@ class Default:
         with self._changing:
             if self._at(loop) is None:
                 self._caches[loop] = cache
+                self._last = None, None
             if self._made_by is None and maker is not None:
                 self._maker, self._made_by = maker, cache
 
@@ -49,15 +53,20 @@ class Default:
         with self._changing:
             for loop in [loop for loop, known in self._caches.items() if known is cache]:
                 del self._caches[loop]
+            self._last = None, None
             if self._made_by is cache:
                 self._maker = self._made_by = None
 
     def near(self) -> Cache | None:
         """Return the default of the running loop; None where there is no loop, or none yet."""
         try:
-            cache = self._caches.get(asyncio.get_running_loop())
+            loop = asyncio.get_running_loop()
         except RuntimeError:
             return None
+        known, cache = self._last
+        if known is None or known() is not loop:
+            cache = self._caches.get(loop)
+            self._last = weakref.ref(loop), cache
         return cache if cache is not None and cache.is_open else None
 
     async def cache(self) -> Cache:
@@ -76,6 +85,7 @@ class Default:
                 found = await (self._maker or Cache.open)().start()
                 with self._changing:
                     self._caches[loop] = found
+                    self._last = None, None
         return found
 
     def face(self) -> SyncCache:
@@ -97,6 +107,7 @@ class Default:
         """Close what was opened here or offered for the running loop, and what threads share."""
         with self._changing:
             cache = self._caches.pop(asyncio.get_running_loop(), None)
+            self._last = None, None
             own, self._own = self._own, None
         if cache is not None:
             await cache.close()

@@ -84,6 +84,7 @@ class Delivery:
         self._codec: Serializer | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = self._leads = False
+        self._opening = asyncio.Lock()
         self._appending = 0
         self._news = asyncio.Event()
         self._room = asyncio.Event()
@@ -102,9 +103,14 @@ class Delivery:
         """Open the file, and begin to deliver what waits there. Raises TierError where it can't be opened."""
         if self._task is not None:
             return
+        async with self._opening:
+            if self._task is None:
+                await self._open()
+
+    async def _open(self) -> None:
         self._codec = self._serializer()
         self.pending = await self._outbox.open()
-        self._closing = False
+        self._closing = self._leads = False
         self._room.set()
         self._task = asyncio.get_running_loop().create_task(self._run(), name="tiercache-write-behind")
 

@@ -270,6 +270,7 @@ def _connected(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         # The power may fail right after a write was acknowledged.
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = ON")
         connection.executescript(_SCHEMA)
         # A clock that was set back must not keep anything waiting beyond a restart.
         connection.execute("UPDATE outbox SET due = 0 WHERE due > 0")
