@@ -165,11 +165,11 @@ class Route:
 
     async def read_or_stale(self, key: str) -> Found | Missing:
         """As `read`; where no far tier could answer, a stale copy of the near tier stands in."""
-        if not self.fars or not self.near or self.flights.loads.get(key) is not None:
+        if not self.fars or self.flights.loads.get(key) is not None:
             return await self.read(key)
         probe = self.probe(key)
         found = await probe.join()
-        if found is MISSING and probe.failures == len(self.fars) and not probe.detached:
+        if self.near and found is MISSING and probe.failures == len(self.fars) and not probe.detached:
             found = self.keeping.stale_copy(key)
             if found is not MISSING and not self.lives(key, found):
                 return MISSING
@@ -232,7 +232,7 @@ class Route:
         # find nothing to do would be a quarter of the whole.
         if self.rules.jitter:
             life = self._jittered(life)
-        created_at = self.clock.final()
+        created_at = self.clock.stamp()
         frames = self.encode(key, value, created_at, life) if self.fars else {}
         self.detach(key)
         if self.rules.negative_errors:
@@ -316,7 +316,7 @@ class Route:
         """Return the wall time that is *seconds* away, in microseconds."""
         if seconds == math.inf:
             return NEVER
-        return min(self.clock.micros() + int(seconds * 1_000_000), NEVER)
+        return min(int((self.clock.wall() + seconds) * 1_000_000), NEVER)
 
     def own(self, value: Any) -> Any:
         """Return *value*, or a copy of it where this route promises one to everybody."""
