@@ -572,6 +572,27 @@ class Bus(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One thing that was looked at, and how it is."""
+
+    level: Literal["ok", "warning", "problem"]
+    """"problem": it does not work, or will not; "warning": it works, and hardly as it was meant."""
+    subject: str
+    """What was looked at, in a word or two, such as "version"."""
+    message: str
+    """How it is, in one line; where it is not well, what would help. Never a password."""
+
+
+@runtime_checkable
+class Diagnoses(Protocol):
+    """A far tier that can tell whether its storage stands well, for `tiercache doctor`."""
+
+    async def diagnose(self) -> Iterable[Diagnosis]:
+        """Look at all that commonly goes wrong, and change nothing. Called once the tier is open."""
+        ...
+
+
 @runtime_checkable
 class Traced(Protocol):
     """A far tier whose calls are those of a database client, and are told to tracers as such."""

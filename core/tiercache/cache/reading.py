@@ -21,6 +21,7 @@ from tiercache.units import seconds
 
 if TYPE_CHECKING:
     from tiercache.cache.loading import Loading
+    from tiercache.engine.explaining import Explanation
 
 
 class Reading:
@@ -155,6 +156,16 @@ class Reading:
         """
         self._check_open()
         return self._house.hottest(count)
+
+    async def explain(self, key: str, *, route: str | None = None) -> Explanation:
+        """Tell where *key* goes and why, what each tier holds of it, and what a read would be answered with.
+
+        Nothing is changed by it, and nothing is counted as a read.
+        """
+        from tiercache.engine.explaining import explain
+
+        self._here()
+        return await explain(self._house, key, route)
 
     async def _miss(
         self, key: str, default: Any, route: str | None, as_type: Any, way: Route | None = None

@@ -21,8 +21,12 @@ class _Command(NamedTuple):
 _COMMANDS: Final = {
     "check": _Command("tiercache.cli.check", "Check a configuration and show every problem."),
     "delete": _Command("tiercache.cli.delete", "Drop keys from every tier."),
+    "diff": _Command("tiercache.cli.diff", "Tell what another configuration would change."),
+    "doctor": _Command("tiercache.cli.doctor", "Look at all that commonly goes wrong."),
+    "explain": _Command("tiercache.cli.explain", "Tell why a key is answered as it is."),
     "get": _Command("tiercache.cli.get", "Print the value of a key."),
     "init": _Command("tiercache.cli.init", "Write a commented tiercache.toml."),
+    "invalidate": _Command("tiercache.cli.invalidate", "Drop by tag, prefix or glob."),
     "keys": _Command("tiercache.cli.keys", "List what is cached."),
     "plugins": _Command("tiercache.cli.plugins", "List what the installed plugins provide."),
     "schema": _Command("tiercache.cli.schema", "Print the JSON Schema of tiercache.toml, for editors."),

@@ -77,6 +77,7 @@ class Guard:
         "breaker",
         "counts",
         "deadline",
+        "last_error",
         "name",
         "tier",
         "timeouts",
@@ -98,6 +99,8 @@ class Guard:
         self.counts = FarCounts()
         self.watch: Watch | None = None
         """Whom to tell of calls; None where nobody listens."""
+        self.last_error = ""
+        """What went wrong last, by its type and message."""
         self.available = True
         """Whether the last call went well."""
         self.timeouts = 0
@@ -226,6 +229,7 @@ class Guard:
     def failed(self, error: BaseException) -> None:
         """Count *error*; log it where the tier was well until now."""
         self.counts.errors += 1
+        self.last_error = f"{type(error).__name__}: {error}"
         self.breaker.failed()
         if self.available:
             self.available = False

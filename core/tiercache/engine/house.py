@@ -48,7 +48,7 @@ class House:
     """The live stages of one cache, wired."""
 
     __slots__ = (
-        "__weakref__", "_globs", "began", "clock", "closing", "default", "fars", "hearing",
+        "__weakref__", "began", "clock", "closing", "default", "fars", "globs", "hearing",
         "invalidation", "namespace", "nears", "patterns", "routes", "telemetry", "tombstone", "work",
     )  # fmt: skip
 
@@ -84,7 +84,8 @@ class House:
         """Seconds for which far tiers keep out what is older than a delete."""
         self.closing = Closing()
         self.work = Work(stages)
-        self._globs = tuple((glob(pattern).fullmatch, self.routes[name]) for pattern, name in globs)
+        self.globs = tuple((glob(pattern).fullmatch, self.routes[name], pattern) for pattern, name in globs)
+        """In the order of the document: the first that matches a key has it."""
         parts = tuple(self.routes.values()), tuple(self.nears.values()), tuple(self.fars.values())
         self.invalidation = Invalidation(
             namespace, clock, most=max_markers, routes=parts[0], nears=parts[1], fars=parts[2],
@@ -111,7 +112,7 @@ class House:
             except KeyError:
                 known = ", ".join(self.routes)
                 raise ValueError(f'no route "{name}" is declared; there are: {known}') from None
-        for matches, route in self._globs:
+        for matches, route, _ in self.globs:
             if matches(key):
                 return route
         return self.default

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from redis import exceptions
 
-from tiercache import Context, Record, TierError, TierRefused
+from tiercache import Context, Diagnosis, Record, TierError, TierRefused
 from tiercache.frame import HEADER
 from tiercache_plugins.tiers.redis import connect
 from tiercache_plugins.tiers.redis.cluster import Cluster
+from tiercache_plugins.tiers.redis.diagnosis import diagnose
 from tiercache_plugins.tiers.redis.failures import Failures
 from tiercache_plugins.tiers.redis.parcels import by_size, written
 from tiercache_plugins.tiers.redis.scripts import DELETE, INCREMENT, MARK, NOW, SWAP, WRITE, Script, life
+from tiercache_plugins.tiers.redis.semantics import semantics
 from tiercache_plugins.tiers.redis.voice import FIELDS, MARKED, SILENT, Voice
 
 if TYPE_CHECKING:
@@ -28,10 +30,6 @@ _READ_AT_ONCE: Final = 128
 _DELETED_AT_ONCE: Final = 500
 _WRITTEN_AT_ONCE: Final = 256
 _MARKED_AT_ONCE: Final = 500
-_OPERATIONS: Final = MappingProxyType(
-    {"read": "MGET", "write": "EVALSHA", "delete": "EVALSHA", "swap": "EVALSHA", "increment": "EVALSHA",
-     "mark": "EVALSHA", "marks": "HGETALL"}
-)  # fmt: skip
 _LOWEST: Final = -(2**63)
 _HIGHEST: Final = 2**63 - 1
 # What MATCH reads as anything but itself.
@@ -70,16 +68,16 @@ class RedisTier:
 
     def semantics(self, act: str) -> Mapping[str, str | int]:
         """Return what OpenTelemetry calls a command of this server."""
-        host, port = self._config.servers()[0]
-        found: dict[str, str | int] = {
-            "db.system.name": "redis",
-            "db.operation.name": _OPERATIONS.get(act, act.upper()),
-        }
-        if self._config.mode != "cluster":
-            found["db.namespace"] = str(self._config.address.db)
-        if self._config.address.path:
-            return {**found, "server.address": self._config.address.path, "network.transport": "unix"}
-        return {**found, "server.address": host, "server.port": port}
+        return semantics(self._config, act)
+
+    async def diagnose(self) -> Iterable[Diagnosis]:
+        """Look at version, memory, rights and clock of the server."""
+        try:
+            return await diagnose(
+                partial(self._attempts, again=False), self._context.namespace, self._context.clock.wall
+            )
+        except _FAILURES as error:
+            raise self._failures.error(error) from self._failures.evidence(error)
 
     async def open(self) -> None:
         """Connect, and try what the tier needs.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from tiercache import Clock, Order, Record, TierError
+from tiercache import Clock, Diagnosis, Order, Record, TierError
 from tiercache_plugins.tiers.sqlite.database import Database
+from tiercache_plugins.tiers.sqlite.diagnosis import diagnose
 from tiercache_plugins.tiers.sqlite.marking import Marking
 from tiercache_plugins.tiers.sqlite.place import Place
 from tiercache_plugins.tiers.sqlite.rows import Rows
@@ -32,6 +33,8 @@ class SqliteTier:
         self, path: Path, clock: Clock, order: Order, *, namespace: str, max_bytes: int, patience: float
     ) -> None:
         place = Place(path, patience)
+        self._path = path
+        self._max_bytes = max_bytes
         self._clock = clock
         self._voice = Voice()
         self._rows = Rows(place, clock, order, max_bytes, self._voice)
@@ -133,6 +136,10 @@ class SqliteTier:
     async def recall(self, name: str) -> bytes | None:
         """Return the note under *name*."""
         return await self._database.write(self._marking.recall, name.encode())
+
+    async def diagnose(self) -> Iterable[Diagnosis]:
+        """Look at SQLite's version, the journal, the file system, permissions and room."""
+        return await self._database.read(diagnose, self._path, self._max_bytes)
 
     def semantics(self, act: str) -> Mapping[str, str | int]:
         """Return what OpenTelemetry calls a statement on this file."""
