@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tiercache import Cache
+from tiercache import Cache, Clock
+from tiercache.cache.variants import variant
+from tiercache.config.build import build
+from tiercache.config.plan import Plan, plan
 from tiercache.testing import FakeClock
 from tiercache_plugins.integrations.http import HttpCache, HttpCacheMiddleware, HttpSettings
 
 PIPELINE = {"route": {"responses": {"tiers": ["memory"]}}}
+
+
+@functools.cache
+def _planned(pipeline: str) -> Plan:
+    return plan(json.loads(pipeline))
+
+
+def cache_of(pipeline: Any = PIPELINE, clock: Callable[[], float] | None = None) -> Cache:
+    """As `Cache.open`, but the same pipeline is planned once, which takes longer than most of these tests."""
+    house = build(_planned(json.dumps(pipeline)), Clock(clock))
+    return variant(house)(house)
 
 
 @dataclass
@@ -150,7 +166,7 @@ class Web:
 @contextlib.asynccontextmanager
 async def web(pipeline: Any = PIPELINE, **settings: Any) -> AsyncIterator[Web]:
     clock, origin = FakeClock(), Origin()
-    async with Cache.open(pipeline, clock=clock) as cache:
+    async with cache_of(pipeline, clock) as cache:
         http = HttpCache(cache, HttpSettings(**settings), clock=clock)
         yield Web(origin, HttpCacheMiddleware(origin, http), http, cache, clock)
 

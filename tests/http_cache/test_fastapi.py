@@ -19,8 +19,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
 
-from http_cache.talking import PIPELINE, ask
-from tiercache import Cache
+from http_cache.talking import ask, cache_of
 from tiercache.testing import FakeClock
 from tiercache_plugins.integrations import setup_fastapi_caching
 from tiercache_plugins.integrations.http import cached_response, invalidates, uncached_response
@@ -40,7 +39,7 @@ def scenario(test):
 
 @contextlib.asynccontextmanager
 async def serving(app, **options):
-    async with Cache.open(PIPELINE) as cache:
+    async with cache_of() as cache:
         yield setup_fastapi_caching(app, cache, **options)
 
 
@@ -260,7 +259,7 @@ async def test_fields_and_cookies_that_an_endpoint_declares_are_part_of_the_key(
 async def test_what_endpoints_say_holds():
     app = FastAPI()
     clock = FakeClock()
-    async with Cache.open(PIPELINE, clock=clock) as cache:
+    async with cache_of(clock=clock) as cache:
         setup_fastapi_caching(app, cache, clock=clock)
         count = itertools.count(1)
 
@@ -385,7 +384,7 @@ async def test_starlette_applications_are_cached_too():
 @scenario
 async def test_streams_compression_and_errors_go_together_with_the_cache():
     app = FastAPI()
-    async with Cache.open(PIPELINE) as cache:
+    async with cache_of() as cache:
         app.add_middleware(GZipMiddleware, minimum_size=10)
         setup_fastapi_caching(app, cache)
 
@@ -415,7 +414,7 @@ async def test_streams_compression_and_errors_go_together_with_the_cache():
 @scenario
 async def test_the_cache_is_opened_and_closed_with_the_application():
     app = FastAPI()
-    cache = Cache.open(PIPELINE)
+    cache = cache_of()
     setup_fastapi_caching(app, cache)
     counting(app)
     events = asyncio.Queue()
@@ -438,7 +437,7 @@ async def test_the_cache_is_opened_and_closed_with_the_application():
 @scenario
 async def test_what_has_a_cache_is_taken_for_one_with_its_configuration():
     app = FastAPI()
-    async with Cache.open(PIPELINE) as cache:
+    async with cache_of() as cache:
         config = SimpleNamespace(api_cache_ttl=None, api_cache_prefix="web:")
         http = setup_fastapi_caching(app, SimpleNamespace(cache=cache, config=config))
         assert (http.settings.ttl, http.settings.prefix) == (None, "web:")
@@ -460,7 +459,7 @@ async def test_what_has_a_cache_is_taken_for_one_with_its_configuration():
 )  # fmt: skip
 def test_options_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ValueError, match="accepted|duration|size|prefix"):
-        setup_fastapi_caching(FastAPI(), Cache.open(PIPELINE), **wrong)
+        setup_fastapi_caching(FastAPI(), cache_of(), **wrong)
 
 
 def test_decorators_refuse_what_cannot_be_meant():
@@ -469,7 +468,7 @@ def test_decorators_refuse_what_cannot_be_meant():
     with pytest.raises(ValueError, match="either"):
         cached_response(whose="authorization", public=True)
     with pytest.raises(TypeError, match="middleware"):
-        setup_fastapi_caching(object(), Cache.open(PIPELINE))
+        setup_fastapi_caching(object(), cache_of())
 
 
 def test_an_endpoint_stays_the_function_it_was():

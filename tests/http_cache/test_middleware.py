@@ -678,6 +678,19 @@ async def test_a_change_drops_its_target_and_what_it_points_to_on_the_same_host(
         assert [(await w.ask(target)).hit for target in targets] == [False, True, False, False, True]
 
 
+@pytest.mark.parametrize("odd", ["\x7f", "//[", "\xff", "http://shop.example:x/", "", "#", "x" * 9000])
+@scenario
+async def test_a_change_that_points_nowhere_drops_its_target_all_the_same(odd):
+    async with web() as w:
+        w.origin.say(MINUTE)
+        await w.ask("/a")
+        w.origin.say(("Location", odd), ("Content-Location", odd), status=201)
+        await w.ask("/a", method="POST")
+        w.origin.say(MINUTE)
+        assert not (await w.ask("/a")).hit
+        assert w.http.counts.troubles == 0
+
+
 @pytest.mark.parametrize("status", [400, 404, 409, 500, 503])
 @scenario
 async def test_a_change_that_failed_drops_nothing(status):

@@ -146,9 +146,14 @@ def _url(scope: Scope) -> str | None:
     raw = scope.get("raw_path") or quote(scope["path"], safe="/:@!$&'()*+,;=~%").encode("ascii")
     path = raw.decode("latin-1").partition("?")[0]
     query = scope.get("query_string", b"").decode("latin-1")
-    if not _PATH.fullmatch(path) or not _QUERY.fullmatch(query):
+    if not can_be_keyed(path, query):
         return None
     return f"{path}?{query}" if query else path
+
+
+def can_be_keyed(path: str, query: str) -> bool:
+    """Whether responses of the target are stored: it has visible ASCII alone, and no fragment."""
+    return _PATH.fullmatch(path) is not None and _QUERY.fullmatch(query) is not None
 
 
 def origin_of(scheme: str, host: str) -> str:

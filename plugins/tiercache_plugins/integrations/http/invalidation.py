@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urljoin, urlsplit
 
-from tiercache_plugins.integrations.http.asked import Asked, origin_of, target_key
+from tiercache_plugins.integrations.http.asked import Asked, can_be_keyed, origin_of, target_key
 from tiercache_plugins.integrations.http.fields import LONGEST, Headers, lines
 
 
@@ -35,4 +35,5 @@ def _key(reference: str, base: str, origin: str, prefix: str) -> str | None:
             return None
     except ValueError:
         return None
-    return target_key(prefix, parts.path or "/", parts.query, origin)
+    path = parts.path or "/"
+    return target_key(prefix, path, parts.query, origin) if can_be_keyed(path, parts.query) else None
