@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from model.schedules import failure, run
+from model.schedules.mutations import MUTATIONS
 
 SHORT, LONG = 1_000, 10_000
 BLOCK = 250
+ENOUGH = 1_500
+"""Schedules that show each mutation; most need fewer than ten."""
 
 
 def passed(first: int, count: int) -> None:
@@ -38,3 +41,10 @@ def test_a_failure_names_the_integer_and_the_command_that_play_it_again():
     trial.findings.append("a finding")
     assert failure(trial).startswith("schedule 7: PYTHONPATH=tests .venv/bin/python -m model.schedules 7")
     assert trial.told().endswith("WRONG: a finding")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_broken_engine_is_found(name):
+    with MUTATIONS[name]():
+        assert any(run(seed).findings for seed in range(ENOUGH))

@@ -74,7 +74,7 @@ async def _reopen(world: World, seat: Seat) -> None:
 async def _actor(world: World, seat: Seat) -> None:
     chance = world.chance
     for _ in range(world.setting.acts):
-        await world.pause(chance.choice((0.0, 0.0, 0.0, 0.0, 0.001, 0.01, 0.1, 1.0, 10.0)))
+        await world.pause(chance.choice((0.0, 0.0, 0.0, 0.0, 0.001, 0.01, 0.1, 1.0, 3.0)))
         kind = chance.choices(KINDS, SHARES)[0]
         if kind == "outage":
             _outage(world, seat)

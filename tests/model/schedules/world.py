@@ -25,7 +25,7 @@ EPOCH = 1_600_000_000
 """Seconds; when every schedule begins."""
 HORIZON = 900.0
 """Seconds within which everything that was asked for must have ended."""
-CALM = 15.0
+CALM = 12.0
 """Seconds of good weather after which nothing may be owed to any store."""
 TAGS = ("red", "blue")
 
@@ -168,9 +168,9 @@ class World:
         outcome = "error"
         try:
             chance = self.chance
-            await self.pause(chance.choice((0.0, 0.0, 0.001, 0.05, 1.0, 5.0)))
-            if chance.random() < 0.02:
-                await asyncio.sleep(chance.choice((10, 80)))
+            await self.pause(chance.choice((0.0, 0.0, 0.001, 0.05, 1.0, 3.0)))
+            if chance.random() < 0.01:
+                await asyncio.sleep(chance.choice((10, 70)))
             if chance.random() < 0.1:
                 raise SourceDown("the source is down")
             if chance.random() < 0.01:

@@ -115,6 +115,12 @@ def _waited(load: Loading, until: int, log: Log) -> bool:
     if not 0 < load.act.asked < until and load.act.end > until:
         return True
     left = load.act.asked or load.act.end
+    tags = (*load.tags, *load.act.tags)
+    for act in log.acts:
+        if act.process == load.act.process and act.kind in CHANGES and concerns(act, load.key, tags):
+            # Parted: who came after that has not joined.
+            if act.end > load.act.begin:
+                left = min(left, max(act.begin, load.act.begin))
     return any(
         act.kind == "get_or_set"
         and act.process == load.act.process

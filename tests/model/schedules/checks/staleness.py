@@ -128,6 +128,8 @@ class _Judge:
     ) -> None:  # fmt: skip
         options = OPTIONS[self.setting.options]
         ttl = ttl or act.ttl or seconds(options["ttl"])
+        if value is None and "negative_ttl" in options:
+            ttl = max(ttl, seconds(options["negative_ttl"]))
         stale = seconds(options["stale"]) if "stale" in options else 0.0
         limit = ended + int((ttl + max(stale, act.stale or 0.0)) * 1_000_000) + STEPS
         self.origins.setdefault((key, value), []).append(
