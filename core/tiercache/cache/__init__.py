@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tiercache.cache.forks import remember
-from tiercache.cache.loading import Loading
+from tiercache.cache.reloading import Reloading
 from tiercache.clock import Clock, Ticker
 from tiercache.engine import authority
 from tiercache.engine.stats import Stats
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tiercache.sync import SyncCache
 
 
-class Cache(Loading):
+class Cache(Reloading):
     """A cache as its configuration describes it.
 
     Open it with `Cache.open()`, then use it as `async with`, or call `start` and `close`. It belongs to the
@@ -344,6 +344,7 @@ def _maker(
 
     def make() -> Cache:
         house = build(planned, Clock(clock))
+        house.origin = source, dict(overrides)
         return variant(house)(house)
 
     return make

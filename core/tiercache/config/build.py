@@ -178,7 +178,7 @@ def build(plan: Plan, clock: Clock) -> House:
         for name, far in fars.items()
         if name in plan.buses or any(route.authority is far for route in routes.values())
     ]
-    return House(
+    house = House(
         namespace=plan.namespace,
         clock=clock,
         routes=routes,
@@ -193,3 +193,5 @@ def build(plan: Plan, clock: Clock) -> House:
         tombstone=plan.tombstone,
         stages=tuple(patterns.values()),
     )
+    house.plan = plan
+    return house

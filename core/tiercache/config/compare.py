@@ -11,8 +11,11 @@ from pydantic import SecretStr
 from tiercache.config.plan import Plan
 from tiercache.contracts import StageConfig
 
-LIVE: Final = frozenset({"ttl", "stale", "rules"})
-"""Options of a route that a running cache can take over."""
+LIVE: Final = frozenset(
+    {"ttl", "stale", "soft_timeout", "hard_timeout", "refresh_ahead", "jitter", "negative_ttl",
+     "negative_errors", "deadline", "max_ttl", "tombstone", "max_markers"}
+)  # fmt: skip
+"""Options that a running cache can take over."""
 PLACES: Final = frozenset({"url", "path", "nodes", "service", "mode", "type"})
 """Options of a tier that say where its entries are."""
 
@@ -56,7 +59,7 @@ def _cache(old: Plan, new: Plan) -> Iterator[Change]:
             note = ""
             if name == "max_value_bytes" and after < before:
                 note = "larger values that are stored are misses"
-            yield Change(f"cache.{name}", before, after, note=note)
+            yield Change(f"cache.{name}", before, after, live=name in LIVE, note=note)
     if old.default != new.default:
         note = "keys that no pattern matches go to other tiers" if _moved(old, new) else ""
         yield Change("default route", old.default, new.default, lost=bool(note), note=note)
@@ -100,9 +103,7 @@ def _options(kind: str, path: str, before: StageConfig, after: StageConfig) -> I
             lost, note = True, "what was signed with the old key can't be read any more"
         if name in {"serializer", "compressor"} and not lost:
             note = "what is stored stays readable: frames name what made them"
-        yield Change(
-            f"{path}.{name}", old, new, live=kind == "tier" and name == "deadline", lost=lost, note=note
-        )
+        yield Change(f"{path}.{name}", old, new, live=kind == "tier" and name in LIVE, lost=lost, note=note)
 
 
 def _fields(config: StageConfig) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def _routes(old: Plan, new: Plan) -> Iterator[Change]:
                     for rule in before[option]:
                         if before[option][rule] != after[option][rule]:
                             yield Change(
-                                f"{path}.{rule}", before[option][rule], after[option][rule], live=True
+                                f"{path}.{rule}", before[option][rule], after[option][rule], live=rule in LIVE
                             )
                     continue
                 lost, note = _about(old, option, before[option], after[option])
@@ -158,7 +159,9 @@ def _telemetry(old: Plan, new: Plan) -> Iterator[Change]:
     before, after = asdict(old.telemetry), asdict(new.telemetry)
     for name in before:
         if before[name] != after[name]:
-            yield Change(f"telemetry.{name}", before[name], after[name], live=name != "hits")
+            yield Change(
+                f"telemetry.{name}", before[name], after[name], live=name not in {"hits", "patterns"}
+            )
 
 
 def _plain(value: Any) -> Any:

@@ -25,8 +25,15 @@ class Hearing:
     """Drops from the near tiers, and from the host's own tiers behind a shared one, what others changed."""
 
     __slots__ = (
-        "_behind", "_clock", "_invalidation", "_nears", "_prefix", "_routes", "_sweeping", "_tombstone",
+        "_behind",
+        "_clock",
+        "_invalidation",
+        "_nears",
+        "_prefix",
+        "_routes",
+        "_sweeping",
         "coherences",
+        "tombstone",
     )  # fmt: skip
 
     def __init__(
@@ -46,7 +53,7 @@ class Hearing:
         self._routes = {route.name: route for route in routes}
         self._nears = nears
         self._invalidation = invalidation
-        self._tombstone = tombstone
+        self.tombstone = tombstone
         self._sweeping: set[asyncio.Task[None]] = set()
         self._behind: dict[Coherence, tuple[Far, ...]] = {}
         for coherence in self.coherences:
@@ -109,7 +116,7 @@ class Hearing:
         stamp = self._clock.stamp() if stamp == NEVER else stamp
         newest = stamp - 1
         source.outdated[address] = max(newest, source.outdated.get(address, 0))
-        expires_at = self._clock.micros() + int(self._tombstone * 1_000_000)
+        expires_at = self._clock.micros() + int(self.tombstone * 1_000_000)
         # Kept out by what has the same stamp: that is the change itself.
         frame = tombstone(address.encode(), stamp, expires_at)
         done = far.writes.write(far.record(address, frame, expires_at, conditional=True))

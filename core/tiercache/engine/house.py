@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from tiercache.clock import Clock
 from tiercache.contracts import NearTier, Pattern
@@ -49,7 +49,8 @@ class House:
 
     __slots__ = (
         "__weakref__", "began", "clock", "closing", "default", "fars", "globs", "hearing",
-        "invalidation", "namespace", "nears", "patterns", "routes", "telemetry", "tombstone", "work",
+        "invalidation", "namespace", "nears", "origin", "patterns", "plan", "routes", "telemetry",
+        "tombstone", "work",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +72,10 @@ class House:
     ) -> None:
         self.namespace = namespace
         self.clock = clock
+        self.plan: Any = None
+        """The plan that this was built from; the engine does not look into it."""
+        self.origin: tuple[Any, dict[str, Any]] = (None, {})
+        """What it was read from, and what won over that."""
         self.began = clock.monotonic()
         self.patterns = Patterns(patterns)
         self.routes = dict(routes)

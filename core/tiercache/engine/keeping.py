@@ -26,14 +26,14 @@ class Keeping:
     """Puts the entries of one route into its near tier; does nothing where it has none."""
 
     __slots__ = (
-        "_alone", "_clock", "_hits", "_rules", "_terms", "coherence", "near", "patterns", "route", "slides",
+        "_alone", "_clock", "_hits", "_terms", "coherence", "near", "patterns", "route", "rules", "slides",
     )  # fmt: skip
 
     def __init__(self, route: str, near: NearTier | None, clock: Clock, rules: Rules) -> None:
         self.route = route
         self.near = near
         self._clock = clock
-        self._rules = rules
+        self.rules = rules
         self.coherence: Coherence | None = None
         """What the near copies are trusted by."""
         self.slides: Slides | None = None
@@ -121,7 +121,7 @@ class Keeping:
         if slides is not None and self._alone:
             slides.place(key, value, created_at, ttl, tags)
             return
-        share = self._rules.refresh_ahead
+        share = self.rules.refresh_ahead
         if share is None or ttl == math.inf:
             self.put(key, value, created_at, ttl, stale, 0.0, tags, began)
             return
@@ -144,7 +144,7 @@ class Keeping:
         """Put an entry into the near tier, as it is: *ahead* is a part of *stale*."""
         assert self.near is not None
         trust = FOREVER
-        if self._rules.coherent:
+        if self.rules.coherent:
             # Fresh, and never a hit by itself.
             trust, ttl, stale, ahead = UNPROVEN, 0.0, ttl + stale, ttl + ahead
         elif self.coherence is not None:

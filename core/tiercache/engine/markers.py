@@ -40,14 +40,14 @@ def of_prefix(prefix: str) -> str:
 class Markers:
     """All markers of one cache. Stamps only rise: an older one never takes the place of a newer one."""
 
-    __slots__ = ("_lengths", "_most", "_prefixes", "_tags", "newest", "whole")
+    __slots__ = ("_lengths", "_prefixes", "_tags", "most", "newest", "whole")
 
     def __init__(self, most: int = MOST) -> None:
         self.whole = 0
         """Stamp of the marker for everything; 0 for none."""
         self.newest = 0
         """The latest stamp of all: what was created after it is alive."""
-        self._most = most
+        self.most = most
         self._tags: dict[str, int] = {}
         self._prefixes: dict[str, int] = {}
         self._lengths: Counter[int] = Counter()
@@ -92,7 +92,7 @@ class Markers:
             if rose:
                 risen[known] = stamp
                 self.newest = max(self.newest, stamp)
-        if len(self) > self._most:
+        if len(self) > self.most:
             self._fold()
             risen[EVERYTHING] = self.whole
         return risen
@@ -108,9 +108,9 @@ class Markers:
     def _fold(self) -> None:
         """Let the marker for everything stand for the oldest others, a tenth more than must be."""
         stamps = sorted([*self._tags.values(), *self._prefixes.values()])
-        surplus = len(self) - self._most + self._most // 10
+        surplus = len(self) - self.most + self.most // 10
         self._bury(stamps[min(surplus, len(stamps) - 1)])
-        log.info("more than %d markers: the oldest were folded into one for everything", self._most)
+        log.info("more than %d markers: the oldest were folded into one for everything", self.most)
 
     def _bury(self, stamp: int) -> None:
         """Raise the marker for everything, and drop those that say nothing beyond it."""

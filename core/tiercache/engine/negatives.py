@@ -16,21 +16,21 @@ MOST: Final = 1024
 class Negatives:
     """Errors of loaders for as long as the route says, and a bound on near entries that hold None."""
 
-    __slots__ = ("_absent", "_clock", "_failed", "_near", "_rules")
+    __slots__ = ("_absent", "_clock", "_failed", "_near", "rules")
 
     def __init__(self, near: NearTier | None, clock: Clock, rules: Rules) -> None:
         self._near = near
         self._clock = clock
-        self._rules = rules
+        self.rules = rules
         self._absent: OrderedDict[str, None] = OrderedDict()
         self._failed: OrderedDict[str, tuple[Exception, float]] = OrderedDict()
 
     def remember(self, key: str, error: Exception) -> None:
         """Keep *error* for the callers of the next while, where the route asks for that."""
-        if self._rules.negative_ttl is None or not self._rules.negative_errors:
+        if self.rules.negative_ttl is None or not self.rules.negative_errors:
             return
         self._failed.pop(key, None)
-        self._failed[key] = (error, self._clock.monotonic() + self._rules.negative_ttl)
+        self._failed[key] = (error, self._clock.monotonic() + self.rules.negative_ttl)
         if len(self._failed) > MOST:
             self._failed.popitem(last=False)
 
