@@ -42,7 +42,9 @@ def setup_fastapi_caching(
     *api_cache_ttl* is how long a response is fresh that states nothing, where neither it nor its request
     carries a cookie or another credential; None leaves such responses to the estimates of the RFC. It and
     *api_cache_prefix*, what the keys begin with, are taken from `source.config` where that has them and they
-    are not given; else they are 300 seconds and "api:". The other options are described at `HttpSettings`.
+    are not given; else they are 300 seconds and "api:". Where that configuration says that
+    `enable_api_caching` is off, the first is None, and where `enable_fastapi_middleware` is, the application
+    stays as it is. The other options are described at `HttpSettings`.
 
     The application does not start where an endpoint asks to be cached, a security dependency guards it, and
     it does not say whose its responses are. Guarded endpoints that don't ask are never cached.
@@ -55,7 +57,8 @@ def setup_fastapi_caching(
         )
     config = getattr(source, "config", None)
     if api_cache_ttl == "configured":
-        api_cache_ttl = getattr(config, "api_cache_ttl", _DEFAULTS.ttl)
+        asked = getattr(config, "enable_api_caching", True)
+        api_cache_ttl = getattr(config, "api_cache_ttl", _DEFAULTS.ttl) if asked else None
     if api_cache_prefix is None:
         api_cache_prefix = getattr(config, "api_cache_prefix", _DEFAULTS.prefix)
     settings = HttpSettings(
@@ -72,7 +75,10 @@ def setup_fastapi_caching(
         targeted=tuple(field.lower() for field in targeted),
     )
     http = HttpCache(source, settings, app=app, clock=clock)
-    app.add_middleware(HttpCacheMiddleware, http=http)
+    if getattr(config, "enable_fastapi_middleware", True):
+        app.add_middleware(HttpCacheMiddleware, http=http)
+        if callable(told := getattr(source, "stands_before", None)):
+            told(http)
     return http
 
 

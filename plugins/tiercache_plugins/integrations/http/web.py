@@ -14,6 +14,7 @@ from tiercache_plugins.integrations.http.counts import HttpCounts
 from tiercache_plugins.integrations.http.endpoints import Endpoints
 from tiercache_plugins.integrations.http.settings import HttpSettings
 from tiercache_plugins.integrations.http.shelf import Shelf
+from tiercache_plugins.integrations.source import cache_of
 
 _log = logging.getLogger("tiercache.http")
 
@@ -45,12 +46,7 @@ class HttpCache:
     @property
     def cache(self) -> Cache:
         """The cache that holds the responses. Raises TypeError where *source* has none."""
-        found = self._source if isinstance(self._source, Cache) else getattr(self._source, "cache", None)
-        if not isinstance(found, Cache):
-            raise TypeError(
-                f"{type(self._source).__name__} has no cache; a Cache, or what has one as `cache`, has"
-            )
-        return found
+        return cache_of(self._source)
 
     @property
     def shelf(self) -> Shelf:

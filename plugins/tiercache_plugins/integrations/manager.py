@@ -1,0 +1,82 @@
+"""CacheIntegrationManager: one cache, and all integrations on it."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+from tiercache import Cache
+from tiercache_plugins.advanced import AdvancedCachingSystem
+from tiercache_plugins.integrations.config import CacheIntegrationConfig
+from tiercache_plugins.integrations.http import HttpCache
+
+
+class CacheIntegrationManager:
+    """All integrations on one cache, as *config* describes it; without one, as the environment does.
+
+    Call `initialize` on the event loop that is to use it, and `close` at the end, or use it as `async with`.
+    `setup_fastapi_caching(app, manager)` puts the cache before an application. What the other integrations
+    give may be kept from before `initialize` on, at module level.
+
+    Raises ConfigError for settings that can't be.
+    """
+
+    def __init__(self, config: CacheIntegrationConfig | None = None) -> None:
+        self.config = CacheIntegrationConfig() if config is None else config
+        self.system = AdvancedCachingSystem(self.config.caching())
+        self._https: list[HttpCache] = []
+
+    @property
+    def cache(self) -> Cache:
+        """The cache that all integrations share."""
+        return self.system.cache
+
+    async def initialize(self) -> Self:
+        """Open the cache. Safe to call twice. Raises as `AdvancedCachingSystem.initialize` does."""
+        await self.system.initialize()
+        return self
+
+    async def close(self) -> None:
+        """Wait for what is under way, then close the cache. Safe to call twice."""
+        await self.system.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.initialize()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def stands_before(self, http: HttpCache) -> None:
+        """Count *http*, which was put before an application; `setup_fastapi_caching` calls it."""
+        self._https.append(http)
+
+    def get_comprehensive_stats(self) -> dict[str, Any]:
+        """Return what was counted since `initialize`.
+
+        "cache_system" is as `AdvancedCachingSystem.get_comprehensive_stats` has it. Each of "integrations"
+        has `enabled` and what it counted itself; "fastapi_middleware" has `cacheable_routes`, the number of
+        routes that may be cached, of all applications that the cache stands before.
+        """
+        return {"cache_system": self.system.get_comprehensive_stats(), "integrations": self._integrations()}
+
+    def _integrations(self) -> dict[str, dict[str, Any]]:
+        config = self.config
+        return {
+            "fastapi_middleware": {
+                "enabled": config.enable_fastapi_middleware,
+                "applications": len(self._https),
+                **_summed([http.stats() for http in self._https]),
+            },
+            "api_cache": {
+                "enabled": config.enable_api_caching,
+                "api_cache_ttl": config.api_cache_ttl,
+                "api_cache_prefix": config.api_cache_prefix,
+            },
+        }
+
+
+def _summed(counts: list[dict[str, Any]]) -> dict[str, int]:
+    names = ("cacheable_routes", "hits", "misses", "stored", "refused", "passed", "troubles")
+    return {name: sum(each[name] for each in counts) for name in names}
