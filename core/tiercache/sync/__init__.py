@@ -19,7 +19,9 @@ from tiercache.sync.turn import Turn
 
 if TYPE_CHECKING:
     from tiercache.cache import Cache
+    from tiercache.config.compare import Change
     from tiercache.decorators import Decorator
+    from tiercache.engine.explaining import Explanation
 
 _PAGE: Final = 256
 """Keys that one hop to the loop's thread brings."""
@@ -288,6 +290,16 @@ class SyncCache(Hop):
     def stats(self) -> Stats:
         """As `Cache.stats`."""
         return self._cache.stats()
+
+    def explain(self, key: str, *, route: str | None = None) -> Explanation:
+        """As `Cache.explain`."""
+        return self._ask(self._ready().explain(key, route=route))
+
+    def reload(
+        self, source: str | os.PathLike[str] | Mapping[str, Any] | None = None, **overrides: Any
+    ) -> tuple[Change, ...]:
+        """As `Cache.reload`."""
+        return self._ask(self._ready().reload(source, **overrides))
 
     def hottest(self, count: int) -> list[Hot]:
         """As `Cache.hottest`."""
