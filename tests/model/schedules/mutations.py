@@ -8,11 +8,10 @@ from typing import Any
 from unittest.mock import patch
 
 from tiercache.engine import authority, recovery
-from tiercache.engine.batching.writes import Writes
 from tiercache.engine.coherence import Coherence
 from tiercache.engine.deadlines import Deadlines
 from tiercache.engine.far import Far
-from tiercache.engine.flights import Closing, Flights
+from tiercache.engine.flights import Flights
 from tiercache.engine.hearing import Hearing
 from tiercache.engine.invalidation import Invalidation
 from tiercache.engine.ledger import Ledger
@@ -24,7 +23,7 @@ from tiercache.entry import Trust
 
 Mutation = Callable[[], AbstractContextManager[Any]]
 
-_record, _loaded, _bury, _leave = Far.record, Route.loaded, Writes.bury, Load.leave
+_record, _loaded, _leave = Far.record, Route.loaded, Load.leave
 _abandon, _start = Load._abandon, Load.start
 
 
@@ -39,10 +38,6 @@ def _unconditional(far: Far, *arguments: Any, conditional: bool) -> Any:
 
 def _dated_at_its_end(route: Route, load: Load, brought: Any, began: int) -> Any:
     return _loaded(route, load, brought, route.clock.stamp())
-
-
-def _forgotten(writes: Writes, address: str, seconds: float) -> Any:
-    return _bury(writes, address, 0.0)
 
 
 def _taken_along(load: Load, waiter: Any) -> None:
@@ -75,11 +70,9 @@ MUTATIONS: dict[str, Mutation] = {
     "a detached flight is stored": replaced(Flights, "detach", _popped),
     "a set detaches nothing": replaced(Route, "detach", lambda *_: None),
     "old values are stored over new ones": replaced(Far, "record", _unconditional),
-    "what is being dropped may be kept": replaced(Closing, "__contains__", lambda *_: False),
     "far reads are not judged by markers": replaced(Markers, "killed", lambda *_: 0),
     "near hits are not judged by markers": replaced(Invalidation, "dead", lambda *_: False),
     "a load is dated at its end": replaced(Route, "loaded", _dated_at_its_end),
-    "deletes leave no tombstones": replaced(Writes, "bury", _forgotten),
     "one caller's cancellation ends the load": replaced(Load, "leave", _taken_along),
     "a load that everybody left is stored": replaced(Load, "_abandon", _left_attached),
     "every caller loads for himself": replaced(Load, "start", _alone),

@@ -16,8 +16,8 @@ A value may be read all the same, and nothing else may, where
   processes, or by one call for many keys, only what had ended before it is older;
 - a store took a write of it later than the change, because the line had kept it on its way beyond its
   deadline (no store can tell that from a new write), or
-- because what the change had left there was gone, by its own time or by a flush, and another process still
-  had it under way: nothing stands that could keep it out;
+- because what the change had left there was gone, by its own time or by a flush, or a glob had found nothing
+  there to leave it for, and another process still had it under way: nothing stands that could keep it out;
 - the reader, of another process, joined a read or a load that had begun before the change had arrived. A
   load is joined until its writes are over: for two deadlines at most, theirs and of what they are behind.
 """
@@ -250,7 +250,9 @@ class _Judge:
         if origin.process == change.act.process:
             return False
         for applied in self.applied.get(key, ()):
-            arrived = change.arrived.get(applied.store, (OPEN, OPEN))[0]
+            # A glob leaves nothing where it found nothing.
+            absent = change.act.begin if change.act.kind == "match" else OPEN
+            arrived = change.arrived.get(applied.store, (absent, 0))[0]
             if change.marks or not (change.act.begin < applied.at < read.end):
                 continue
             if (applied.value or None) != value or not applied.stored or applied.what == "bury":
