@@ -415,7 +415,7 @@ TAGS = (
     without(
         "tags::markers_are_bounded_and_what_they_invalidated_stays_dead",
         ENGINE + "markers.py",
-        "if len(self) > self._most:",
+        "if len(self) > self.most:",
         "if len(self) > 10_000:",
     ),
     without(
