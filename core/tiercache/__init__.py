@@ -59,7 +59,7 @@ from tiercache.contracts import (
 from tiercache.decorators import AsyncCached, Decorator, SyncCached
 from tiercache.decorators.function import FunctionStats
 from tiercache.engine.loaded import LoadContext, Loaded
-from tiercache.engine.stats import Outcomes, PatternStats, RouteStats, Stats, TierStats
+from tiercache.engine.stats import BusStats, Outcomes, PatternStats, RouteStats, Stats, TierStats
 from tiercache.entry import MISSING, Entry, Hot, Missing, Terms, Trust
 from tiercache.errors import (
     CacheClosed,
@@ -91,6 +91,7 @@ __all__ = [
     "AsyncCached",
     "Bus",
     "BusConfig",
+    "BusStats",
     "Cache",
     "CacheClosed",
     "Change",

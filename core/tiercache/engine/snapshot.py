@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -10,10 +11,20 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from tiercache.contracts import NearTier
-from tiercache.engine.stats import OTHER, REASONS, Outcomes, PatternStats, RouteStats, Stats, TierStats
+from tiercache.engine.stats import (
+    OTHER,
+    REASONS,
+    BusStats,
+    Outcomes,
+    PatternStats,
+    RouteStats,
+    Stats,
+    TierStats,
+)
 from tiercache.entry import Entry, Hot, Terms
 
 if TYPE_CHECKING:
+    from tiercache.engine.coherence import Coherence
     from tiercache.engine.house import House
     from tiercache.engine.pipeline import Route
 
@@ -52,6 +63,11 @@ def snapshot(house: House) -> Stats:
             for pattern, row in house.patterns.rows.items()
         },
         invalidations=dict(house.telemetry.invalidations),
+        buses={
+            coherence.far.name: _bus(coherence)
+            for coherence in house.hearing.coherences
+            if coherence.bus is not None
+        },
         export_errors=house.telemetry.export_errors,
     )
 
@@ -75,6 +91,16 @@ def _route(house: House, route: Route) -> RouteStats:
         refreshes=counts.refreshes,
         tiers=tiers,
         loading=len(route.flights.running),
+    )
+
+
+def _bus(coherence: Coherence) -> BusStats:
+    until = coherence.trust.until
+    return BusStats(
+        changes=coherence.changes,
+        errors=coherence.errors,
+        trusted=coherence.trust.holds(),
+        lag=max(coherence.now() - (until - coherence.lease), 0.0) if math.isfinite(until) else 0.0,
     )
 
 

@@ -243,6 +243,20 @@ class PatternStats(Snapshot):
 
 
 @dataclass(frozen=True, slots=True)
+class BusStats(Snapshot):
+    """What is heard of other processes' changes to one far tier, in a snapshot."""
+
+    changes: int
+    """Changes by others that were heard."""
+    errors: int
+    """Times that the bus failed."""
+    trusted: bool = False
+    """Whether the lease lives, so that near copies are believed."""
+    lag: float = field(default=0.0, metadata=STATE)
+    """Seconds since the last confirmation was sent that has come back; 0 where none has."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stats(Snapshot):
     """A snapshot of everything counted since the cache was opened."""
 
@@ -260,6 +274,8 @@ class Stats(Snapshot):
     """By pattern: those of `[telemetry] patterns`, then those of the routes, then "other"."""
     invalidations: Mapping[str, int] = field(default_factory=dict)
     """Calls by what was asked for: "tags", "prefix", "match", "clear"."""
+    buses: Mapping[str, BusStats] = field(default_factory=dict)
+    """By the far tier whose changes are told of."""
     export_errors: int = 0
     """Batches of spans or metrics that the exporter of `[telemetry]` could not deliver."""
 

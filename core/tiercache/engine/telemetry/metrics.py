@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from tiercache.engine.stats import Stats, TierStats
+from tiercache.engine.stats import BusStats, Stats, TierStats
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Meter
@@ -119,6 +119,10 @@ def _breakers(stats: Stats) -> Iterable[Row]:
                 yield tier.breaker == state, {"tiercache.tier": name, "tiercache.state": state}
 
 
+def _of_buses(number: Callable[[BusStats], float]) -> Rows:
+    return lambda stats: ((number(bus), {"tiercache.tier": name}) for name, bus in stats.buses.items())
+
+
 def _patterns(stats: Stats) -> Iterable[Row]:
     for pattern, row in stats.patterns.items():
         yield row.hits, {"tiercache.pattern": pattern, "tiercache.result": "hit"}
@@ -153,16 +157,20 @@ COUNTERS: Final[tuple[tuple[str, str, str, Rows], ...]] = (
     ("tier.promotions", "{entry}", "Entries copied from a farther tier.", _of_tiers(lambda t: t.promotions)),
     ("tier.io", "By", "Bytes read from and written to a far tier.", _bytes_moved),
     ("tier.evictions", "{entry}", "Entries that a tier gave up, by reason.", _evictions),
+    ("bus.changes", "{change}", "Changes by others that were heard.", _of_buses(lambda bus: bus.changes)),
+    ("bus.errors", "{failure}", "Times that the bus failed.", _of_buses(lambda bus: bus.errors)),
     ("export.errors", "{batch}", "Exports that failed.", lambda stats: ((stats.export_errors, {}),)),
 )  # fmt: skip
 """Name, unit, description and rows of what only rises."""
 
 GAUGES: Final[tuple[tuple[str, str, str, Rows], ...]] = (
     ("loading", "{load}", "Loads under way.", _of_routes("loading")),
+    ("bus.trusted", "", "1: near copies are believed.", _of_buses(lambda bus: int(bus.trusted))),
+    ("bus.lag", "s", "Time since the last confirmation was sent.", _of_buses(lambda bus: bus.lag)),
     ("tier.entries", "{entry}", "Entries that a tier holds.", _of_tiers(lambda t: t.own.get("entries"))),
     ("tier.bytes", "By", "Bytes that a tier holds.", _of_tiers(lambda tier: tier.own.get("bytes"))),
     ("tier.queued", "{write}", "Writes yet to be told to it.", _of_tiers(lambda t: t.queued, far=True)),
-    ("tier.available", "1", "1: the last call went well.", _of_tiers(lambda t: int(t.available), far=True)),
-    ("tier.breaker", "1", "1 for the state of the circuit breaker.", _breakers),
+    ("tier.available", "", "1: the last call went well.", _of_tiers(lambda t: int(t.available), far=True)),
+    ("tier.breaker", "", "1 for the state of the circuit breaker.", _breakers),
 )
 """The same for what rises and falls."""
