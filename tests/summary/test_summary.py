@@ -37,8 +37,7 @@ INTEGRATIONS = "tiercache_plugins.integrations"
 NOWHERE = "redis://127.0.0.1:1"
 
 NOT_YET = {
-    "database integration", "session management", "configuration management", "template caching",
-    "asset caching", "integration statistics",
+    "database integration", "session management", "integration statistics",
 }  # fmt: skip
 """Blocks of integrations that are not there. One that begins to run must be taken off this list."""
 
@@ -245,6 +244,25 @@ async def _fastapi(space):
     # The two of the block, and the three pages of FastAPI itself.
     assert stats["cacheable_routes"] >= 2
     assert (stats["hits"], stats["stored"]) == (1, 1)
+
+
+@check("configuration management")
+async def _configs(space):
+    assert space["db_config"] == {"host": "localhost", "port": 5432, "database": "blatam_academy"}
+    assert space["all_configs"] == {"database": space["db_config"]}
+
+
+@check("template caching")
+async def _templates(space):
+    assert space["email_content"] == "Hello John, welcome!"
+    cache, data = space["template_cache"], {"name": "John"}
+    assert await cache.render_template_cached("welcome_email", data, None) == "Hello John, welcome!"
+
+
+@check("asset caching")
+async def _assets(space):
+    assert space["image_data"] == b"image_data"
+    assert await space["asset_cache"].get_asset_cached("/images/logo.png", None) == b"image_data"
 
 
 @check("cacheintegrationconfig")

@@ -6,9 +6,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from tiercache import Cache
-from tiercache_plugins.advanced import AdvancedCachingSystem
+from tiercache_plugins.advanced import AdvancedCachingSystem, CacheType
+from tiercache_plugins.integrations.assets import AssetCache
 from tiercache_plugins.integrations.config import CacheIntegrationConfig
+from tiercache_plugins.integrations.configuration import ConfigCache
 from tiercache_plugins.integrations.http import HttpCache
+from tiercache_plugins.integrations.templates import TemplateCache
 
 
 class CacheIntegrationManager:
@@ -25,6 +28,9 @@ class CacheIntegrationManager:
         self.config = CacheIntegrationConfig() if config is None else config
         self.system = AdvancedCachingSystem(self.config.caching())
         self._https: list[HttpCache] = []
+        self._configs = ConfigCache(self, route=CacheType.STATIC)
+        self._templates = TemplateCache(self, route=CacheType.STATIC)
+        self._assets = AssetCache(self, route=CacheType.STATIC)
 
     @property
     def cache(self) -> Cache:
@@ -47,6 +53,18 @@ class CacheIntegrationManager:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def get_config_cache(self) -> ConfigCache:
+        """Return the configurations."""
+        return self._configs
+
+    def get_template_cache(self) -> TemplateCache:
+        """Return the rendered templates."""
+        return self._templates
+
+    def get_asset_cache(self) -> AssetCache:
+        """Return the assets."""
+        return self._assets
 
     def stands_before(self, http: HttpCache) -> None:
         """Count *http*, which was put before an application; `setup_fastapi_caching` calls it."""
@@ -74,6 +92,9 @@ class CacheIntegrationManager:
                 "api_cache_ttl": config.api_cache_ttl,
                 "api_cache_prefix": config.api_cache_prefix,
             },
+            "config_cache": {"enabled": True, **self._configs.stats()},
+            "template_cache": {"enabled": True, **self._templates.stats()},
+            "asset_cache": {"enabled": True, **self._assets.stats()},
         }
 
 
