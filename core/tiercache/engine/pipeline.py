@@ -232,7 +232,7 @@ class Route:
         # find nothing to do would be a quarter of the whole.
         if self.rules.jitter:
             life = self._jittered(life)
-        created_at = self.clock.stamp()
+        created_at = self.clock.final()
         frames = self.encode(key, value, created_at, life) if self.fars else {}
         self.detach(key)
         if self.rules.negative_errors:
@@ -316,7 +316,7 @@ class Route:
         """Return the wall time that is *seconds* away, in microseconds."""
         if seconds == math.inf:
             return NEVER
-        return min(int((self.clock.wall() + seconds) * 1_000_000), NEVER)
+        return min(self.clock.micros() + int(seconds * 1_000_000), NEVER)
 
     def own(self, value: Any) -> Any:
         """Return *value*, or a copy of it where this route promises one to everybody."""
