@@ -34,12 +34,21 @@ SAMPLES: Final[tuple[Any, ...]] = (
 
 async def examine(plan: Plan) -> list[Found]:
     """Look at everything. The tiers are opened; but for one key of the doctor's own, nothing is changed."""
+    # What a tier says while it is opened is told as a finding.
+    log = logging.getLogger("tiercache")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        return await _examined(plan)
+    finally:
+        log.setLevel(level)
+
+
+async def _examined(plan: Plan) -> list[Found]:
     from tiercache.cache.variants import variant
     from tiercache.clock import Clock
     from tiercache.config.build import build
 
-    # What a tier says while it is opened is told as a finding.
-    logging.getLogger("tiercache").setLevel(logging.CRITICAL)
     found = [
         ("configuration", Diagnosis("warning", problem.path, problem.message)) for problem in plan.warnings
     ]
