@@ -51,6 +51,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="ROW", help="`all`, or rows, which are then only printed")
     parser.add_argument("--short", action="store_true", help="whether it works, not how fast")
     parser.add_argument("--no-pin", action="store_true", help="let the system choose processors")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="keep what was measured there, and do not measure it again"
+    )
     parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in {*ROWS, "all"}]
@@ -67,12 +70,20 @@ def main(arguments: list[str]) -> int:
         command = [sys.executable, "-m", "bench", name, "--json"]
         command += ["--short"] * options.short + ["--no-pin"] * options.no_pin
         started = perf_counter()
-        run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-        if run.returncode:
-            broken.append(name)
-            print(f"{name}: broken\n", flush=True)
-            continue
-        measured = [Result(**row) for row in json.loads(run.stdout.splitlines()[-1])]
+        kept = options.keep / f"{name}.json" if options.keep else None
+        if kept is not None and kept.exists():
+            found = kept.read_text()
+        else:
+            run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+            if run.returncode:
+                broken.append(name)
+                print(f"{name}: broken\n", flush=True)
+                continue
+            found = run.stdout.splitlines()[-1]
+            if kept is not None:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.write_text(found)
+        measured = [Result(**row) for row in json.loads(found)]
         for result in measured:
             print(line(result), flush=True)
         print(f"    ({name}, {perf_counter() - started:.0f} s)\n", flush=True)
