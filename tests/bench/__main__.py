@@ -54,6 +54,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep what was measured there, and do not measure it again"
     )
+    parser.add_argument(
+        "--note", default="", metavar="TEXT", help="a sentence for the page: what else the machine did"
+    )
     parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in {*ROWS, "all"}]
@@ -95,7 +98,7 @@ def main(arguments: list[str]) -> int:
     print(f"{perf_counter() - began:.0f} s")
     if whole and not options.short and not broken:
         pinned = "processors chosen by the system" if options.no_pin else _pinned()
-        about = [*described(), f"{pinned}; {(perf_counter() - began) / 60:.0f} minutes"]
+        about = [*described(), pinned, *([options.note] if options.note else [])]
         (DOCS / "benchmarks.md").write_text(page(results, about, DOCS / "benchmarks"))
     return 1 if broken else 0
 
