@@ -15,6 +15,7 @@ import pytest
 from fastapi import APIRouter, Cookie, Depends, FastAPI, Header, Request, Response, Security
 from fastapi.security import APIKeyCookie, APIKeyHeader, APIKeyQuery, HTTPBearer
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
@@ -409,6 +410,20 @@ async def test_streams_compression_and_errors_go_together_with_the_cache():
         assert small[1]["content-encoding"] == "gzip"
         with pytest.raises(RuntimeError, match="no"):
             await ask(app, "/fails")
+
+
+@scenario
+async def test_pages_of_other_origins_may_read_what_was_cached_for_those_of_none():
+    app = FastAPI()
+    app.add_middleware(CORSMiddleware, allow_origins=["http://one.example", "http://two.example"])
+    async with serving(app):
+        counting(app)
+        origins = [{}, {"Origin": "http://one.example"}, {"Origin": "http://two.example"}]
+        for hit in (False, True):
+            answers = [await ask(app, "/n", origin) for origin in origins]
+            assert [answer.hit for answer in answers] == [hit] * 3
+            allowed = [answer["access-control-allow-origin"] for answer in answers]
+            assert allowed == [None, "http://one.example", "http://two.example"]
 
 
 @scenario

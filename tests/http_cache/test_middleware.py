@@ -10,6 +10,7 @@ import pytest
 from http_cache.talking import ask, until, web
 
 MINUTE = ("Cache-Control", "max-age=60")
+FORWARDED = b"x-forwarded-host"
 
 
 def scenario(test):
@@ -71,7 +72,7 @@ async def test_a_very_long_target_is_cached_under_a_key_of_its_own():
         assert answers == ["1", "1", "2", "2"]
 
 
-@pytest.mark.parametrize("header", ["X-Forwarded-Host", "X-Original-URL", "X-HTTP-Method-Override"])
+@pytest.mark.parametrize("header", ["X-Forwarded-Host", "X-Original-URL", "Origin"])
 @scenario
 async def test_fields_that_change_answers_without_a_vary_poison_nobody(header):
     async with web() as w:
@@ -79,6 +80,39 @@ async def test_fields_that_change_answers_without_a_vary_poison_nobody(header):
         assert (await w.ask("/a", {header: "evil.example"})).text == "evil.example"
         assert (await w.ask("/a")).text == "-"
         assert (await w.ask("/a", {header: "evil.example"})).hit
+        assert (await w.ask("/a")).hit
+        # The other way round, where the response without the field is there first.
+        assert (await w.ask("/b")).text == "-"
+        assert (await w.ask("/b", {header: "evil.example"})).text == "evil.example"
+        assert [(await w.ask("/b", fields)).text for fields in ({}, {header: "c"}, {})] == ["-", "c", "-"]
+        assert (await w.ask("/b", {header: "evil.example"})).hit
+        assert (await w.ask("/b")).hit
+        # A change drops all of them, whatever it came with.
+        w.origin.say(status=204, body=b"")
+        await w.ask("/b", {header: "d"}, method="PUT")
+        w.origin.say(MINUTE)
+        for fields in ({}, {header: "evil.example"}, {header: "c"}):
+            assert not (await w.ask("/b", fields)).hit
+
+
+@scenario
+async def test_fields_that_change_answers_poison_nobody_who_waits_or_confirms():
+    async with web() as w:
+        evil = {"X-Forwarded-Host": "evil.example"}
+        w.origin.say(MINUTE, ("ETag", '"v1"'), body=lambda scope: dict(scope["headers"]).get(FORWARDED, b"-"))
+        for leader, follower in (({}, evil), (evil, {})):
+            w.origin.gate.clear()
+            count = len(w.origin.asked)
+            asking = [asyncio.create_task(w.ask("/a", fields)) for fields in (leader, follower)]
+            await until(lambda count=count: len(w.origin.asked) > count)
+            w.origin.gate.set()
+            shown = [answer.text for answer in await asyncio.gather(*asking)]
+            assert shown == [fields.get("X-Forwarded-Host", "-") for fields in (leader, follower)]
+            await w.http.purge_all()
+        await w.ask("/b")
+        w.clock.advance(61)
+        assert (await w.ask("/b", evil)).text == "evil.example"
+        assert "if-none-match" not in w.origin.fields()
 
 
 @pytest.mark.parametrize(

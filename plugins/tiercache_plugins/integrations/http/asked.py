@@ -37,9 +37,9 @@ class Asked:
         "credentials",
         "fields",
         "key",
+        "keyed",
         "method",
         "origin",
-        "plain",
         "settings",
         "url",
     )
@@ -56,15 +56,13 @@ class Asked:
         """Scheme and host of the target; None where they are unclear."""
         self.url = _url(scope)
         """Path and query of the target as they were sent; None where they hold what no key can."""
-        self.plain: str | None = None
-        """The key of the target as such."""
         self.key: str | None = None
-        """The key of the target for requests with the same fields that are always part of it."""
+        """The cache key of the target."""
         if self.origin is not None and self.url is not None:
             path, _, query = self.url.partition("?")
-            self.key = self.plain = target_key(settings.prefix, path, query, self.origin)
-            if extra := [(name, self.fields[name]) for name in settings.keyed if name in self.fields]:
-                self.key = f"{self.plain}#{hashlib.sha256(repr(extra).encode()).hexdigest()[:16]}"
+            self.key = target_key(settings.prefix, path, query, self.origin)
+        self.keyed = frozenset(name for name in settings.keyed if name in self.fields)
+        """Fields of the request that every response varies by, whether it says so or not."""
 
     def field(self, name: str) -> str | None:
         """Return the lines of the field *name* as one."""

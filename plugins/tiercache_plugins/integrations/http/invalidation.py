@@ -13,11 +13,11 @@ def outdated(asked: Asked, status: int, headers: Headers) -> list[str]:
 
     That is the target, and what Location and Content-Location name on the same host.
     """
-    if not 200 <= status < 400 or asked.key is None or asked.plain is None:
+    if not 200 <= status < 400 or asked.key is None:
         return []
     assert asked.origin is not None
     headers = list(headers)
-    keys = [asked.key, asked.plain]
+    keys = [asked.key]
     for name in (b"location", b"content-location"):
         for line in lines(headers, name):
             key = _key(line, f"{asked.origin}{asked.url}", asked.origin, asked.settings.prefix)

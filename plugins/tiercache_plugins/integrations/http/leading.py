@@ -18,7 +18,7 @@ from tiercache_plugins.integrations.http.reuse import Use, judge, may_stand_in
 from tiercache_plugins.integrations.http.rules import filled
 from tiercache_plugins.integrations.http.shelf import Place
 from tiercache_plugins.integrations.http.status import cache_status
-from tiercache_plugins.integrations.http.stored import OWN_TAG, Kept, Stored
+from tiercache_plugins.integrations.http.stored import OWN_TAG, Stored
 from tiercache_plugins.integrations.http.storing import Refused, Storable, may_store
 from tiercache_plugins.integrations.http.validation import updated
 from tiercache_plugins.integrations.http.web import HttpCache
@@ -85,13 +85,15 @@ class Leading:
             self._passes.note(asked)
             return False
         now = self._http.clock()
+        if isinstance(found, Outcome) or not asked.keyed <= set(found.vary):
+            return False
         if isinstance(found, StandIn):
             if not may_stand_in(asked, found.vary, found.response, now):
                 return False
             self._http.counts.stood_in += 1
             await self._answer(asked, found.vary, found.response, send, hit=True, collapsed=True)
             return True
-        if not isinstance(found, Kept) or found.response is None:
+        if found.response is None:
             return False
         if judge(asked, place.vary, found.response, now) not in {Use.FRESH, Use.STALE, Use.BEHIND}:
             return False
@@ -102,7 +104,9 @@ class Leading:
     async def _lead(
         self, asked: Asked, scope: Scope, receive: Receive, send: Send, place: Place, flight: Flight, why: str
     ) -> None:
-        known = place.response or (flight.stale.response if flight.stale is not None else None)
+        known = place.response
+        if known is None and flight.stale is not None and asked.keyed <= set(flight.stale.vary):
+            known = flight.stale.response
         old = None
         if known is not None and judge(asked, place.vary, known, self._http.clock()) is not Use.NEVER:
             old, why = Old(known, place.vary), "stale" if place.response is None else why

@@ -12,10 +12,12 @@ CREDENTIALS: Final = (
 )  # fmt: skip
 """Fields that tell who asks. What states no freshness of its own is not cached for requests with them."""
 KEYED: Final = (
-    "x-forwarded-host", "x-forwarded-prefix", "x-forwarded-proto", "x-forwarded-scheme",
+    "origin", "x-forwarded-host", "x-forwarded-prefix", "x-forwarded-proto", "x-forwarded-scheme",
     "x-http-method-override", "x-original-url", "x-rewrite-url",
 )  # fmt: skip
-"""Fields that change what applications answer though no Vary says so: they are part of the key."""
+"""Fields that change what applications answer though not every answer says so by Vary: wherever they are
+sent, responses differ by them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,4 +53,4 @@ class HttpSettings:
     credentials: tuple[str, ...] = CREDENTIALS
     """Fields that tell who asks."""
     keyed: tuple[str, ...] = KEYED
-    """Fields that are part of the key wherever they are sent."""
+    """Fields that responses differ by wherever they are sent."""

@@ -47,6 +47,10 @@ class Shelf:
         """Return the place of the response to *asked*, with what stands there."""
         assert asked.key is not None
         kept = unpack(await self._cache.get(asked.key, route=self._settings.route))
+        if kept is not None and not asked.keyed <= set(kept.vary):
+            # What stands was not told apart by a field that may have changed it.
+            kept = fork(tuple(sorted({*kept.vary, *asked.keyed})))
+            await self._cache.set(asked.key, kept.pack(), ttl=FORK_TTL, route=self._settings.route)
         if kept is None or not kept.generation:
             return Place(asked.key, (), "", kept.response if kept else None)
         key = self.variant(asked, kept)

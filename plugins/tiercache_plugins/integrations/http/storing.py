@@ -80,7 +80,7 @@ def may_store(
     """Judge the response to *asked* by its status and its header section."""
     headers = [(name.lower(), value) for name, value in headers]
     directives, targeted = control(headers, settings.targeted, settings.name)
-    vary = _vary(headers, terms)
+    vary = _vary(asked, headers, terms)
     if refused := _refusal(asked, status, headers, directives, terms, settings):
         return refused
     if vary is None:
@@ -165,7 +165,7 @@ def _personal(asked: Asked, directives: Directives, terms: Terms) -> bool:
     return bool(asked.credentials) and not (terms.public or terms.whose or "public" in directives)
 
 
-def _vary(headers: Headers, terms: Terms) -> tuple[str, ...] | None:
+def _vary(asked: Asked, headers: Headers, terms: Terms) -> tuple[str, ...] | None:
     """Return the names that a response varies by, sorted; None where it can't be told apart by any."""
     text = joined(headers, b"vary")
     names = {name.lower() for name in members(text)} if text else set()
@@ -173,7 +173,7 @@ def _vary(headers: Headers, terms: Terms) -> tuple[str, ...] | None:
         return None
     if "*" in names or not all(map(is_token, names)):
         return None
-    names |= {*terms.vary, *terms.whose}
+    names |= {*terms.vary, *terms.whose, *asked.keyed}
     return None if len(names) > MOST_VARIED else tuple(sorted(names))
 
 
