@@ -27,7 +27,10 @@ async def main(directory: Path, first: int) -> None:
 
     async with Cache.open({"route": {"all": {"tiers": ["memory"]}}}) as cache:
         pattern = WriteBehindPattern(
-            cache, batch_writer=save_many, path=directory / "outbox.db", terms=Terms(batch=5)
+            cache,
+            batch_writer=save_many,
+            path=directory / "outbox.db",
+            terms=Terms(batch=5, max_pending=10**6),
         )
         number = first
         while True:

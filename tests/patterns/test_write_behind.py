@@ -302,12 +302,15 @@ def killed_at_random(directory: Path, times: int, seed: int) -> None:
     acknowledged: dict[str, list[int]] = defaultdict(list)
     child = Path(storing_child.__file__)
     for turn in range(times):
-        process = subprocess.Popen(
-            [sys.executable, str(child), str(directory), str(turn * 1_000_000)], stdout=subprocess.PIPE
-        )
+        with (directory / "said").open("w") as said:
+            process = subprocess.Popen(
+                [sys.executable, str(child), str(directory), str(turn * 1_000_000)],
+                stdout=subprocess.PIPE,
+                stderr=said,
+            )
         # Not before it works; then at any point of it.
         lines = [process.stdout.readline()]
-        assert lines[0], "it ended by itself"
+        assert lines[0], f"it ended by itself: {(directory / 'said').read_text()}"
         time.sleep(chance.random() * 0.15)
         process.send_signal(signal.SIGKILL)
         lines += process.stdout.read().splitlines()

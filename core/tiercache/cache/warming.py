@@ -11,7 +11,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 from tiercache.entry import MISSING
 
@@ -70,8 +70,11 @@ async def warm(
     a concurrency or rate of zero or less.
     """
     common = tuple(tags)
-    total = len(items) if isinstance(items, Mapping) else None
-    given = (WarmItem(key, value) for key, value in items.items()) if isinstance(items, Mapping) else items
+    total = None
+    if isinstance(items, Mapping):
+        values = cast("Mapping[str, Any]", items)
+        total = len(values)
+        items = (WarmItem(key, value) for key, value in values.items())
 
     async def store(item: WarmItem) -> None:
         await cache.set(
@@ -79,7 +82,7 @@ async def warm(
             tags=(*common, *item.tags),
         )  # fmt: skip
 
-    return await _each(given, lambda item: item.key, store, concurrency, rate, _Counting(total, progress))
+    return await _each(items, lambda item: item.key, store, concurrency, rate, _Counting(total, progress))
 
 
 async def warm_by(
