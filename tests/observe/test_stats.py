@@ -142,7 +142,7 @@ def test_a_snapshot_is_ready_for_json():
     assert told["routes"]["rest"]["tiers"]["shelf"]["misses"] == 1
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=8)
 @given(
     st.lists(st.tuples(st.sampled_from(["get", "set", "delete", "clear"]), st.integers(0, 30)), max_size=60)
 )
