@@ -107,6 +107,7 @@ def test_telemetry_is_switched_on_and_off_live(file):
         (('tiers = ["memory", "disk"]', 'tiers = ["memory"]'), "route.all.tiers"),
         (('path = "cache.db"', 'path = "other.db"'), "tier.disk.path"),
         (("[cache]", '[cache]\nnamespace = "other"'), "cache.namespace"),
+        (("[cache]", '[cache]\nlease = "3s"'), "cache.lease"),
         (('ttl = "100s"', 'ttl = "1s"\nkeys = ["a*"]'), "route.all.keys"),
         (('type = "memory"', 'type = "memory"\nmax_entries = 5'), "tier.memory.max_entries"),
     ],

@@ -142,6 +142,20 @@ def test_a_snapshot_is_ready_for_json():
     assert told["routes"]["rest"]["tiers"]["shelf"]["misses"] == 1
 
 
+def test_near_hits_of_a_route_stay_counted_when_everything_is_dropped():
+    async def use():
+        async with opened(TWO_ROUTES) as cache:
+            await cache.set("page:1", 1)
+            await cache.get("page:1")
+            before = cache.stats()
+            await cache.clear()
+            return before, cache.stats()
+
+    for stats in asyncio.run(use()):
+        assert stats.routes["pages"].tiers["memory"].hits == 1
+        assert stats.patterns["page:*"].hits == 1
+
+
 @settings(deadline=None, max_examples=8)
 @given(
     st.lists(st.tuples(st.sampled_from(["get", "set", "delete", "clear"]), st.integers(0, 30)), max_size=60)
