@@ -7,10 +7,12 @@ from tiercache.cache import Cache
 from tiercache.cache.warming import Warmed, WarmItem, read_lines, warm, warm_by
 from tiercache.clock import NEVER, Clock
 from tiercache.contracts import (
+    VOID,
     Bus,
     BusConfig,
     Change,
     CheckContext,
+    Claim,
     Compressor,
     CompressorConfig,
     CompressorRef,
@@ -26,6 +28,7 @@ from tiercache.contracts import (
     Listener,
     Load,
     Loads,
+    Locks,
     Marks,
     Measured,
     NearTier,
@@ -59,6 +62,7 @@ from tiercache.contracts import (
 from tiercache.decorators import AsyncCached, Decorator, SyncCached
 from tiercache.decorators.function import FunctionStats
 from tiercache.engine.loaded import LoadContext, Loaded
+from tiercache.engine.locks.lock import Lock
 from tiercache.engine.stats import BusStats, Outcomes, PatternStats, RouteStats, Stats, TierStats
 from tiercache.entry import MISSING, Entry, Hot, Missing, Terms, Trust
 from tiercache.errors import (
@@ -70,6 +74,8 @@ from tiercache.errors import (
     LoadCycle,
     LoadError,
     LoadTimeout,
+    LockError,
+    LockTimeout,
     PluginError,
     Problem,
     TiercacheError,
@@ -83,11 +89,13 @@ from tiercache.errors import (
 from tiercache.hookspecs import hookimpl
 from tiercache.sync import SyncCache
 from tiercache.sync.late import Finder, cached_by
+from tiercache.sync.lock import SyncLock
 from tiercache.units import Duration, Size
 
 __all__ = [
     "MISSING",
     "NEVER",
+    "VOID",
     "AsyncCached",
     "Bus",
     "BusConfig",
@@ -96,6 +104,7 @@ __all__ = [
     "CacheClosed",
     "Change",
     "CheckContext",
+    "Claim",
     "Clock",
     "CodecError",
     "Compressor",
@@ -127,6 +136,10 @@ __all__ = [
     "LoadTimeout",
     "Loaded",
     "Loads",
+    "Lock",
+    "LockError",
+    "LockTimeout",
+    "Locks",
     "Marks",
     "Measured",
     "Missing",
@@ -160,6 +173,7 @@ __all__ = [
     "Swaps",
     "SyncCache",
     "SyncCached",
+    "SyncLock",
     "Terms",
     "TierConfig",
     "TierError",

@@ -348,6 +348,10 @@ class NearTier(Protocol):
 # Far
 
 
+VOID: Final = b"*"
+"""As `Record.lease`: whoever holds the lease of the key loses it."""
+
+
 class Record(NamedTuple):
     """One frame on its way into a far tier."""
 
@@ -363,6 +367,11 @@ class Record(NamedTuple):
     """
     conditional: bool = False
     """Store only where nothing stands, or what stands has a lower stamp."""
+    lease: bytes = b""
+    """Only for tiers that are `Locks`, about the lease that is named as `key` is. A token: store only while
+    it holds the lease, else answer -1; stored or kept out, the lease is given back in the same step. `VOID`:
+    end the lease, whoever holds it.
+    """
 
 
 class FarTier(Protocol):
@@ -371,7 +380,7 @@ class FarTier(Protocol):
     An author writes storage and nothing else: codec, TTL clamp, deadline, namespace, batching and counting
     are the kernel's. Raise TierError (or any exception) where the tier fails; the kernel turns it into a
     miss or a skipped write. Further abilities are further Protocols: `Scans`, `Wipes`, `Swaps`, `Counts`,
-    `Marks`.
+    `Marks`, `Locks`.
     """
 
     async def open(self) -> None:
@@ -388,7 +397,7 @@ class FarTier(Protocol):
 
     async def write(self, records: Sequence[Record]) -> Sequence[int]:
         """Store *records*, in order; return for each the stamp it stands under; 0 where it was kept out,
-        or has expired already.
+        or has expired already; -1 where its lease is not held.
         """
         ...
 
@@ -462,6 +471,51 @@ class Marks(Protocol):
         """Raise each of *markers* to its stamp, unless it stands higher; then drop those, of all that are
         kept, whose stamp is lower than *below* (0: none).
         """
+        ...
+
+
+class Claim(NamedTuple):
+    """Who wants, or has, which lease."""
+
+    name: str
+    """Text of at most 1,100 bytes of UTF-8; it begins with the namespace."""
+    token: bytes
+    """Up to 64 random bytes. Whoever shows them is the holder."""
+    life: float
+    """Seconds for which the lease is taken, or prolonged, from the moment at which the tier does it."""
+    floor: int = 0
+    """The fence is to be at least this; 0: none is wanted, and nothing need be remembered of the name."""
+
+
+@runtime_checkable
+class Locks(Protocol):
+    """A far tier that lends names: to one holder at a time, each for a bounded life.
+
+    Leases stand apart from the entries: `read`, `scan` and `delete` do not see them, and they are never
+    evicted. `wipe` ends those whose names begin with its prefix. Their lives are counted by a clock that all
+    who use the tier share, such as the server's. A tier that is one of these heeds `Record.lease`.
+    """
+
+    async def acquire(self, claims: Sequence[Claim]) -> Sequence[int]:
+        """Lend each name to the token of its claim, where nobody else holds it; return for each 0 where
+        somebody does, else its fence, above zero.
+
+        Who holds the lease already gets it anew, with the same fence: the first answer may have been lost.
+        Where a floor is given, the fence is also above those that the name had within the last day; else any
+        number above zero will do.
+        """
+        ...
+
+    async def prolong(self, claims: Sequence[Claim]) -> Sequence[bool]:
+        """Let each lease that its token still holds live for `life` from now; return whether it does."""
+        ...
+
+    async def release(self, claims: Sequence[Claim]) -> Sequence[bool]:
+        """End each lease that its token still holds; return whether it did."""
+        ...
+
+    async def void(self, names: Sequence[str]) -> Sequence[bool]:
+        """End the leases of *names*, whoever holds them; return for each whether there was one."""
         ...
 
 

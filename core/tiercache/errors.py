@@ -15,6 +15,8 @@ TiercacheError
 │   ├── LoadCycle           a load asked for a key that waits for that very load
 │   ├── LoadCancelled       the load was cancelled, but none of its callers was
 │   └── LoadTimeout         the load takes longer than its callers wait: also a TimeoutError
+├── LockError               a lock can't be had
+│   └── LockTimeout         it was not free in time: also a TimeoutError
 └── CacheClosed             the cache is not open
 """
 
@@ -110,6 +112,14 @@ class LoadCancelled(LoadError):
 
 class LoadTimeout(LoadError, TimeoutError):
     """The load takes longer than its callers wait, and no stale copy stands in. It goes on."""
+
+
+class LockError(TiercacheError):
+    """A lock can't be had, such as by the task that holds it already: it would wait for itself."""
+
+
+class LockTimeout(LockError, TimeoutError):
+    """A lock was not free within the time that its caller would wait."""
 
 
 class CacheClosed(TiercacheError, RuntimeError):

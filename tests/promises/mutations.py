@@ -148,8 +148,8 @@ STAMPEDE = (
     without(
         "stampede::a_load_runs_in_a_copy_of_its_first_callers_context",
         ENGINE + "loads.py",
-        'self._task = loop.create_task(self._run(), context=self._context, name="tiercache-load")',
-        'self._task = loop.create_task(self._run(), name="tiercache-load")',
+        'self._task = loop.create_task(running, context=self._context, name="tiercache-load")',
+        'self._task = loop.create_task(running, name="tiercache-load")',
     ),
     without(
         "stampede::a_load_that_asks_for_its_own_key_is_an_error_and_no_deadlock",
@@ -516,8 +516,8 @@ NEGATIVE = (
     without(
         "negative::what_is_empty_is_a_hit_in_every_tier",
         ENGINE + "loads.py",
-        "if found is not MISSING and not self._tired(found):",
-        "if found is not MISSING and found.value is not None and not self._tired(found):",
+        "if found is not MISSING and not self.tired(found):",
+        "if found is not MISSING and found.value is not None and not self.tired(found):",
     ),
     without(
         "negative::what_does_not_exist_has_a_life_of_its_own",

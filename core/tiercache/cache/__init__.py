@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from tiercache.cache.forks import remember
 from tiercache.cache.reloading import Reloading
 from tiercache.clock import Clock, Ticker
-from tiercache.engine import authority
 from tiercache.engine.stats import Stats
-from tiercache.units import seconds
 
 if TYPE_CHECKING:
     from tiercache.decorators import Decorator
@@ -131,6 +129,7 @@ class Cache(Reloading):
         if sweeper is not None:
             sweeper.cancel()
         if loop is not None:
+            self._lending.end()
             await self._house.close()
         if sweeper is not None and loop is asyncio.get_running_loop():
             # A loop that is closed right after this must not find a task that never heard of its end.
@@ -194,48 +193,6 @@ class Cache(Reloading):
             if isinstance(result, BaseException):
                 raise result
             way.counts.sets += 1
-
-    async def add(
-        self,
-        key: str,
-        value: Any,
-        *,
-        route: str | None = None,
-        ttl: float | str | timedelta | None = None,
-        stale: float | str | timedelta | None = None,
-        tags: Iterable[str] = (),
-    ) -> bool:
-        """Store *value* only where nothing fresh stands; return whether it was stored.
-
-        The route's authority answers: its shared tier, else its disk tier, else the near one. Raises
-        TierUnavailable where it can't be reached, Unsupported where it can't compare and set.
-        """
-        way = self._way(key, route)
-        return await authority.add(way, key, value, self._life(way, ttl, stale, tags))
-
-    async def touch(self, key: str, *, ttl: float | str | timedelta, route: str | None = None) -> bool:
-        """Let the entry of *key* be fresh for *ttl* from now; return whether there is one.
-
-        Raises as `add` does.
-        """
-        return await authority.touch(self._way(key, route), key, seconds(ttl))
-
-    async def increment(
-        self,
-        key: str,
-        delta: int = 1,
-        *,
-        route: str | None = None,
-        ttl: float | str | timedelta | None = None,
-        tags: Iterable[str] = (),
-    ) -> int:
-        """Add *delta* to the integer under *key* and return the sum; a new one starts from *delta*.
-
-        A counter that stands keeps its TTL. Raises TypeError where something else stands, OverflowError
-        where the sum leaves 64 bits, else as `add`.
-        """
-        way = self._way(key, route)
-        return await authority.increment(way, key, delta, self._life(way, ttl, None, tags))
 
     async def delete(self, key: str) -> bool:
         """Drop *key* from every tier; return whether it was there."""

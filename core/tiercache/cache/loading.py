@@ -12,7 +12,10 @@ from tiercache.cache.reading import Reading
 from tiercache.contracts import Life
 from tiercache.engine import authority
 from tiercache.engine.bulk import Bulk
+from tiercache.engine.flights import Found
 from tiercache.engine.loads import Load
+from tiercache.engine.locks.leases import Lease
+from tiercache.engine.locks.turns import claimed, leads
 from tiercache.engine.pipeline import Route
 from tiercache.entry import MISSING
 from tiercache.errors import LoadCycle, Unserializable
@@ -129,11 +132,24 @@ class Loading(Reading):
                     mine.append((key, way))
                 else:
                     waiting.append((key, way, load, load.join()))
-            bulk = Bulk(loader, [key for key, _ in mine])
-            for key, way in mine:
-                load = Load(way, key, partial(bulk.one, key), self._life(way, ttl, stale, tags))
-                load.start(look=False)
-                waiting.append((key, way, load, load.join()))
+            lives = {key: self._life(way, ttl, stale, tags) for key, way in mine}
+            async with claimed(mine) as turns:
+                bulk = Bulk(loader, [key for key, way in mine if leads(way, key, turns)])
+                for key, way in mine:
+                    turn = turns.get(key)
+                    if isinstance(turn, Found):
+                        found[key] = way.own(turn.value)
+                        continue
+                    load = way.flights.loads.get(key)
+                    if load is None:
+                        # Without its turn it waits for another process, and for a result that may never come.
+                        own = bulk if leads(way, key, turns) else Bulk(loader, [key])
+                        load = Load(way, key, partial(own.one, key), lives[key])
+                        if isinstance(turn, Lease):
+                            load.lease = turn
+                            del turns[key]
+                        load.start(look=turn is False)
+                    waiting.append((key, way, load, load.join()))
             for key, way, load, waiter in waiting:
                 value = await waiter
                 if load.outdated(since):

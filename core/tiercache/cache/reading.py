@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from tiercache.clock import Ticker
 from tiercache.contracts import Life
 from tiercache.engine.house import House
+from tiercache.engine.locks.lending import Lending
 from tiercache.engine.pipeline import Route
 from tiercache.engine.typed import Shapes
 from tiercache.entry import MISSING, Entry, Hot, Missing
@@ -36,6 +37,7 @@ class Reading:
         "_entries",
         "_forked",
         "_house",
+        "_lending",
         "_loop",
         "_mask",
         "_note",
@@ -49,6 +51,7 @@ class Reading:
     def __init__(self, house: House) -> None:
         self.now = math.inf
         self._house = house
+        self._lending = Lending(house.namespace, house.clock)
         self._clock = house.clock
         self._shapes = Shapes()
         self._loop: asyncio.AbstractEventLoop | None = None

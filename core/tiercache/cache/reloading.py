@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tiercache.cache.loading import Loading
+from tiercache.cache.deciding import Deciding
 from tiercache.contracts import FarTierConfig, Life
 from tiercache.errors import ConfigError, Problem, TiercacheError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("tiercache.cache")
 
 
-class Reloading(Loading):
+class Reloading(Deciding):
     """The part of `Cache` that changes what it goes by."""
 
     __slots__ = ()

@@ -28,6 +28,7 @@ from tiercache.engine.coherence import Coherence
 from tiercache.engine.far import Far
 from tiercache.engine.house import House
 from tiercache.engine.pipeline import Route
+from tiercache.errors import ConfigError, Problem
 
 _Stage = TypeVar("_Stage")
 
@@ -172,6 +173,18 @@ def build(plan: Plan, clock: Clock) -> House:
         )
         for name, route in plan.routes.items()
     }
+    unable = {
+        route.name: route.authority.name
+        for route in routes.values()
+        if route.rules.lock and route.authority is not None and route.turns is None
+    }
+    if unable:
+        told = (
+            'tier "{}" answers for the route, and does not lend leases (the ability Locks); false is accepted'
+        )
+        raise ConfigError(
+            Problem("", f"route.{route}.lock", told.format(tier)) for route, tier in unable.items()
+        )
     lease = plan.lease
     coherences = [
         Coherence(far, builder.bus(name, far), clock, lease=lease)

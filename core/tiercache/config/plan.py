@@ -188,6 +188,7 @@ def _route(name: str, table: RouteTable) -> RoutePlan:
             negative_ttl=table.negative_ttl,
             coherent=table.coherent,
             negative_errors=table.negative_errors,
+            lock=table.lock,
         ),
     )
 

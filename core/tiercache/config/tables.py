@@ -181,6 +181,11 @@ class RouteTable(Table):
         description="Whether each read asks the route's shared tier, else its disk tier, if the near copy is "
         "still what it holds. For what must not be stale in any process.",
     )
+    lock: bool = Field(
+        False,
+        description="Whether one process at a time loads a key, of all that share the tier: the others wait "
+        "for its value.",
+    )
     patterns: tuple[str, ...] = Field((), description="Declared patterns or pattern types, outermost first.")
     default: bool = Field(False, description="Whether keys that no pattern matches take this route.")
     # `copy` itself is a method of pydantic's.

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from tiercache.contracts import Life, Record
 from tiercache.engine.far import Far
-from tiercache.engine.guard import FRAMES, answers
+from tiercache.engine.guard import FRAMES, NUMBERS, answers
 from tiercache.engine.pipeline import Route
 from tiercache.entry import Entry
 from tiercache.errors import TierUnavailable, Undecodable, Unsupported
@@ -159,6 +159,8 @@ async def increment(route: Route, key: str, delta: int, life: Life) -> int:
 
 
 async def _attempts(route: Route, far: Far, key: str, attempt: Callable[[_Standing], Awaitable[Any]]) -> Any:
+    if far.writes.voids is not None:
+        await _ask(far, route.address(key), answers, far.writes.voids.void, [route.address(key)], NUMBERS)
     for _ in range(ATTEMPTS):
         result = await attempt(await _standing(route, far, key))
         if result is not None:

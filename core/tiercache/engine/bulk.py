@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from tiercache.engine.loads import load
+from tiercache.engine.calling import load
 from tiercache.engine.waits import Place
 from tiercache.entry import MISSING
 from tiercache.errors import LoadCycle

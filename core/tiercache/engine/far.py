@@ -8,11 +8,12 @@ from functools import partial
 from typing import Literal
 
 from tiercache.clock import Clock
-from tiercache.contracts import Counts, FarTier, Heads, Measured, Record, Scans, Swaps, Wipes
+from tiercache.contracts import Counts, FarTier, Heads, Locks, Measured, Record, Scans, Swaps, Wipes
 from tiercache.engine.batching import Reads, Writes
 from tiercache.engine.codec import Codec
 from tiercache.engine.guard import DEADLINE, Guard
 from tiercache.engine.ledger import Ledger
+from tiercache.engine.locks.leases import Leases
 from tiercache.engine.recovery import Recovery
 from tiercache.engine.stats import REASONS, TierStats
 from tiercache.errors import TierError
@@ -23,8 +24,8 @@ class Far:
     """A far tier behind its guard and its lanes. Abilities are looked for once, here."""
 
     __slots__ = (
-        "_marked", "clock", "codec", "counter", "guard", "heads", "ledger", "max_ttl", "name", "prefix",
-        "reads", "recovery", "scan", "scope", "swap", "wipe", "writes",
+        "_marked", "clock", "codec", "counter", "guard", "heads", "leases", "ledger", "max_ttl", "name",
+        "prefix", "reads", "recovery", "scan", "scope", "swap", "wipe", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +67,7 @@ class Far:
         if isinstance(tier, Heads):
             self.heads = Reads(self.guard, self.recovery, self.writes, partial(self._heads, tier))
         self._marked: int | None = None
+        self.leases: Leases | None = Leases(tier, clock, self.guard) if isinstance(tier, Locks) else None
 
     def record(self, address: str, frame: bytes, stale_until: int, *, conditional: bool) -> Record:
         """Return *frame* ready for this tier: its life there is clamped, the entry's own is not."""
@@ -113,6 +115,8 @@ class Far:
         """Wait until no call is in flight, and what the tier missed was tried once more."""
         await self.reads.idle()
         await self.writes.idle()
+        if self.leases is not None:
+            await self.leases.idle()
         await self.ledger.settle()
         self.writes.replay()
         await self.writes.idle()
@@ -122,6 +126,8 @@ class Far:
         self.reads.end()
         self.writes.end()
         self.ledger.end()
+        if self.leases is not None:
+            self.leases.end()
         await self.guard.close()
 
     def stats(self) -> TierStats:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
 import math
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tiercache.contracts import Life
+from tiercache.engine.calling import takes_context
 from tiercache.engine.flights import Found
 from tiercache.engine.loaded import LoadContext
 from tiercache.engine.tracing import detached
@@ -19,6 +19,7 @@ from tiercache.entry import MISSING, Missing
 from tiercache.errors import LoadCancelled, LoadCycle, LoadError, LoadTimeout
 
 if TYPE_CHECKING:
+    from tiercache.engine.locks.leases import Lease
     from tiercache.engine.pipeline import Route
     from tiercache.engine.telemetry import LoadCall
 
@@ -34,8 +35,8 @@ class Load:
 
     __slots__ = (
         "_abandoned", "_background", "_context", "_ended", "_error", "_late", "_loader", "_refreshes",
-        "_soft_at", "_stale", "_standin", "_task", "_waiters", "detached", "key", "killed", "landed", "life",
-        "links", "loading", "place", "route", "since",
+        "_soft_at", "_stale", "_standin", "_task", "_waiters", "detached", "key", "killed", "landed", "lease",
+        "life", "links", "loading", "looks", "place", "route", "since",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +54,10 @@ class Load:
         """Whether the far tiers had nothing, so that the loader was called."""
         self.since = 0.0
         """When that was, in the seconds of `Coherence.now`."""
+        self.lease: Lease | None = None
+        """What lets it load while other processes wait."""
+        self.looks = True
+        """Whether what is cached by now would do."""
         self._loader = loader
         self._refreshes = refreshes
         self._background = refreshes is not None
@@ -73,6 +78,7 @@ class Load:
 
     def start(self, *, look: bool = True) -> None:
         """Load; before that, where *look*, see whether the far tiers have it."""
+        self.looks = look
         self.route.flights.loads[self.key] = self
         self._stale = self.route.keeping.stale_copy(self.key)
         self._limit()
@@ -130,9 +136,8 @@ class Load:
 
     def probed(self, found: Found | Missing, stale: Found | Missing) -> None:
         """Go on after the far tiers were asked; *stale* is the newest stale copy among them."""
-        if found is not MISSING and not self._tired(found):
-            self.landed = found.value
-            self._end()
+        if found is not MISSING and not self.tired(found):
+            self.answer(found.value)
             return
         if stale is not MISSING and (self._stale is MISSING or stale.created_at > self._stale.created_at):
             self._stale = stale
@@ -142,7 +147,9 @@ class Load:
         if self._soft_at is not None and loop.time() >= self._soft_at:
             # Time was over before the far tiers brought what stands in now.
             self._stand_in()
-        self._task = loop.create_task(self._run(), context=self._context, name="tiercache-load")
+        turns = self.route.turns
+        running = self.run() if turns is None else turns.run(self, nested=self.place.outer is not None)
+        self._task = loop.create_task(running, context=self._context, name="tiercache-load")
         self.route.flights.running.add(self._task)
         self._task.add_done_callback(self.route.flights.running.discard)
 
@@ -156,11 +163,32 @@ class Load:
         if rules.hard_timeout is not None:
             self._late.append(loop.call_later(rules.hard_timeout, self._give_up))
 
-    def _tired(self, found: Found) -> bool:
+    def answer(self, value: Any) -> None:
+        """Give everybody *value*, which somebody else has loaded."""
+        self.landed = value
+        self._end()
+
+    def renew(self) -> None:
+        """Begin after the change that detached it: what was stale before stands in no more."""
+        self.detached, self._stale = False, MISSING
+
+    def kept(self) -> Found | None:
+        """Return what was to be refreshed where it is still fresh, and leave it alone for a while."""
+        if self._refreshes is None or self.detached or not self.route.keeping.postpone(self.key):
+            return None
+        return self._usable()
+
+    def cancelled(self) -> None:
+        """Take note that its task was cancelled."""
+        if not self._ended:
+            self._fail(LoadCancelled(f"the load of {self.key!r} was cancelled from inside"))
+
+    def tired(self, found: Found) -> bool:
         """Whether *found* is what this load is to replace, or as old: then it is no answer."""
         return self._refreshes is not None and (found.created_at <= self._refreshes or self.route.due(found))
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Call the loader, and hand out and store what it brings."""
         self.loading = True
         self.place.enter()
         self.since, began = self.route.moment(), self.route.clock.stamp()
@@ -173,8 +201,9 @@ class Load:
         else:
             with watch.load(self.route.name, self.key, self.links, refresh=self._background) as call:
                 writes = await self._bring(began, call)
-        if writes and self.route.near is None and not self.detached:
+        if writes and (self.route.near is None or self.lease is not None) and not self.detached:
             # Without a near tier the value is nowhere until the far writes end; whoever comes now joins.
+            # With a lease a write or an invalidation can still stop what is yet to be stored.
             # But no longer than it is fresh: the writes may take as long as a tier that hangs.
             ttl = self.life.ttl
             await asyncio.wait(writes, timeout=None if ttl == math.inf else ttl)
@@ -188,7 +217,7 @@ class Load:
             value = await self.route.load(self.key, self._called())
         except asyncio.CancelledError:
             counts.load_errors += not self._abandoned
-            self._fail(LoadCancelled(f"the load of {self.key!r} was cancelled from inside"))
+            self.cancelled()
             raise
         except Exception as error:  # noqa: BLE001 - the loader is the application's; its error goes to the callers
             counts.load_errors += 1
@@ -303,24 +332,3 @@ class Load:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_exception(error)
-
-
-async def load(key: str, loader: Callable[[], Any]) -> Any:
-    """Return what *loader* brings, awaiting it where that is awaitable; *key* is for patterns around it."""
-    del key
-    result = loader()
-    return await result if inspect.isawaitable(result) else result
-
-
-def takes_context(loader: Callable[..., Any]) -> bool:
-    """Whether *loader* must be given one argument."""
-    code = getattr(loader, "__code__", None)
-    if code is not None and not code.co_argcount and not code.co_kwonlyargcount:
-        return False
-    try:
-        parameters = inspect.signature(loader).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    positional = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
-    needed = [p for p in parameters if p.kind in positional and p.default is inspect.Parameter.empty]
-    return len(needed) == 1

@@ -11,14 +11,15 @@ from dataclasses import replace
 from typing import Any
 
 from tiercache.clock import NEVER, Clock
-from tiercache.contracts import Life, NearTier, Pattern
-from tiercache.engine import judging, loads
+from tiercache.contracts import Life, NearTier, Pattern, Record
+from tiercache.engine import calling, judging, loads
 from tiercache.engine.codec import Codec, Decoder
 from tiercache.engine.coherence import Coherence
 from tiercache.engine.far import Far
 from tiercache.engine.flights import Closing, Flights, Found, Probe
 from tiercache.engine.keeping import Keeping
 from tiercache.engine.loaded import Loaded
+from tiercache.engine.locks.turns import Turns
 from tiercache.engine.markers import Markers
 from tiercache.engine.negatives import Negatives
 from tiercache.engine.patterns import Supply, composed
@@ -36,7 +37,7 @@ class Route:
     __slots__ = (
         "_alone", "_chance", "_house", "_others", "_prefix", "authority", "behind", "clock", "coherence",
         "copies", "counts", "decoder", "fars", "flights", "keeping", "life", "load", "markers", "name",
-        "near", "negatives", "rules", "save", "slides", "supply", "watch", "watchers",
+        "near", "negatives", "rules", "save", "slides", "supply", "turns", "watch", "watchers",
     )  # fmt: skip
 
     def __init__(
@@ -91,7 +92,11 @@ class Route:
             self.behind = tuple(far for far in self.fars[place + 1 :] if far.scope == "host")
         self.watch: Watch | None = None
         """Whom to tell of loads and far calls; None where nobody listens."""
-        self.load, self.save, self.watchers = composed(patterns, loads.load, self._save)
+        self.turns: Turns | None = None
+        """Where one process at a time loads a key: what lets it."""
+        if self.rules.lock and self.authority is not None and self.authority.leases is not None:
+            self.turns = Turns(self, self.authority, self.authority.leases)
+        self.load, self.save, self.watchers = composed(patterns, calling.load, self._save)
         self._prefix = f"{namespace}:"
         self._others: tuple[tuple[NearTier, ...], tuple[Far, ...]] = ((), ())
         self._alone = True
@@ -218,6 +223,8 @@ class Route:
         if load.detached or load.killed:
             return value, []
         self.keeping.place(load.key, self.own(value), began, life.ttl, life.stale, life.tags, load.since)
+        if self.turns is not None and load.lease is not None:
+            return value, self.turns.store(load, self._records(load.key, frames, life, conditional=True))
         return value, self._write(load.key, frames, life, conditional=True)
 
     def _jittered(self, life: Life) -> Life:
@@ -325,11 +332,13 @@ class Route:
     def _write(
         self, key: str, frames: dict[Codec, bytes], life: Life, *, conditional: bool
     ) -> list[asyncio.Future[int | None]]:
-        if not self.fars:
-            return []
-        address = self.address(key)
-        stale_until = self.term(life)[1]
-        return [
-            far.writes.write(far.record(address, frames[far.codec], stale_until, conditional=conditional))
-            for far in self.fars
-        ]
+        records = self._records(key, frames, life, conditional=conditional)
+        return [far.writes.write(record) for far, record in records.items()]
+
+    def _records(
+        self, key: str, frames: dict[Codec, bytes], life: Life, *, conditional: bool
+    ) -> dict[Far, Record]:
+        address, until = self.address(key), self.term(life)[1]
+        return {
+            far: far.record(address, frames[far.codec], until, conditional=conditional) for far in self.fars
+        }

@@ -121,6 +121,9 @@ class Recovery:
         """
         if self.whole or (record.conditional and (not self.hides(record.key) or self.outdates(record))):
             return
+        if record.conditional:
+            # Its lease will be over; stamps tell whether it is still to be stored.
+            record = record._replace(lease=b"")
         self._drop(record.key)
         self._writes[record.key] = _Missed(record.key, record.stamp, record)
         self._bytes += len(record.frame)

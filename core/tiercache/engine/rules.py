@@ -29,3 +29,5 @@ class Rules:
     """Whether each read asks the authority if the near copy is still what it holds."""
     negative_errors: bool = False
     """Whether errors of loaders are remembered for `negative_ttl`, too."""
+    lock: bool = False
+    """Whether one process at a time loads a key."""

@@ -10,11 +10,12 @@ from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from tiercache.engine.loads import takes_context as takes_context
+from tiercache.engine.calling import takes_context as takes_context
 from tiercache.engine.stats import Stats
 from tiercache.entry import MISSING, Hot
 from tiercache.errors import CacheClosed
 from tiercache.sync.hop import Hop
+from tiercache.sync.lock import SyncLock
 from tiercache.sync.turn import Turn
 
 if TYPE_CHECKING:
@@ -264,6 +265,17 @@ class SyncCache(Hop):
     ) -> int:
         """As `Cache.increment`."""
         return self._ask(self._ready().increment(key, delta, route=route, ttl=ttl, tags=tags))
+
+    def lock(
+        self,
+        name: str,
+        *,
+        ttl: float | str | timedelta = 10.0,
+        wait: float | str | timedelta | None = None,
+        route: str | None = None,
+    ) -> SyncLock:
+        """As `Cache.lock`, for `with`. What is wrong with the arguments is told when it is acquired."""
+        return SyncLock(self, name, ttl, wait, route)
 
     def delete(self, key: str) -> bool:
         """As `Cache.delete`."""

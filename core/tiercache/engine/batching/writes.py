@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from tiercache.clock import Clock
-from tiercache.contracts import Record
+from tiercache.contracts import VOID, Locks, Record
 from tiercache.engine.batching.reads import MOST_KEYS
 from tiercache.engine.codec import tombstone
 from tiercache.engine.guard import FRAMES, NUMBERS, Guard, answers
@@ -48,7 +48,7 @@ class Writes:
     tier could not be told waits in the recovery queue, and is made good from here, between two batches.
     """
 
-    __slots__ = ("_batch", "_clock", "_guard", "_queue", "_recovery", "_task", "_timer")
+    __slots__ = ("_batch", "_clock", "_guard", "_queue", "_recovery", "_task", "_timer", "voids")
 
     def __init__(self, guard: Guard, recovery: Recovery, clock: Clock) -> None:
         self._guard = guard
@@ -59,10 +59,17 @@ class Writes:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         recovery.given_up = self._give_up
+        self.voids: Locks | None = None
+        """Where loads take leases: each write or delete voids that of its key, so that nothing is stored
+        which was loaded before it.
+        """
 
     def write(self, record: Record) -> asyncio.Future[int | None]:
-        """Store *record*; the future brings its stamp, 0 where kept out, None where the tier failed."""
-        return self._submit("write", record.key, record)
+        """Store *record*; the future brings its stamp, 0 where kept out, None where the tier failed.
+
+        Where the record has a lease, -1 where that is lost.
+        """
+        return self._submit("write", record.key, self._voiding(record))
 
     def delete(self, address: str) -> asyncio.Future[bool | None]:
         """Drop *address*; the future brings whether it was there, None where the tier failed."""
@@ -75,7 +82,7 @@ class Writes:
         stamp = self._clock.final()
         expires_at = self._clock.micros() + int(seconds * 1_000_000)
         frame = tombstone(address.encode(), stamp, expires_at)
-        return self._submit("bury", address, Record(address, frame, expires_at, stamp))
+        return self._submit("bury", address, self._voiding(Record(address, frame, expires_at, stamp)))
 
     def call(self, act: Callable[[], Awaitable[Any]], about: str | None = None) -> asyncio.Future[Any]:
         """Do *act* in its turn; the future brings what it returns, None where the tier failed.
@@ -136,6 +143,9 @@ class Writes:
         if self._task is None:
             self._start(loop)
         return done
+
+    def _voiding(self, record: Record) -> Record:
+        return record if record.conditional or self.voids is None else record._replace(lease=VOID)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._task = loop.create_task(self._run(), name="tiercache-writes")
@@ -210,14 +220,19 @@ class Writes:
                 return None
             for record, stamp in zip(sent, stored, strict=True):
                 stamps[id(record)] = stamp
-                if stamp:
+                if stamp > 0:
                     self._guard.counts.writes += 1
                     self._guard.counts.bytes_written += len(record.frame)
                     recovery.written(record)
         return [stamps.get(id(record), 0) for record in records]
 
     async def _delete(self, addresses: list[Any]) -> Sequence[Any] | None:
-        act = self._guard.tier.delete
+        guard, locks = self._guard, self.voids
+        if locks is not None:
+            voided = await guard.call(answers, locks.void, addresses, NUMBERS, given_up=self._give_up)
+            if voided is None or asyncio.current_task() is not self._task:
+                return None
+        act = guard.tier.delete
         dropped = await self._guard.call(answers, act, addresses, NUMBERS, given_up=self._give_up)
         if dropped is not None:
             self._guard.counts.deletes += sum(1 for there in dropped if there)

@@ -9,7 +9,17 @@ import threading
 import pytest
 from pydantic import ValidationError
 
-from tiercache.contracts import Counts, FarTier, FarTierConfig, Marks, Measured, Scans, Swaps, Wipes
+from tiercache.contracts import (
+    Counts,
+    FarTier,
+    FarTierConfig,
+    Locks,
+    Marks,
+    Measured,
+    Scans,
+    Swaps,
+    Wipes,
+)
 from tiercache.testing.tiers.frames import record_of
 from tiercache.testing.tiers.ground import Address, Ground
 from tiercache.testing.tiers.surroundings import Surroundings
@@ -53,7 +63,7 @@ class Configuration(Ground):
         assert threading.active_count() == threads
 
     def test_the_tier_has_the_abilities_it_claims(self, tier: FarTier) -> None:
-        for ability in (Scans, Wipes, Swaps, Counts, Marks):
+        for ability in (Scans, Wipes, Swaps, Counts, Marks, Locks):
             assert isinstance(tier, ability) == (ability in self.abilities), ability.__name__
 
     def test_counts_are_integers_by_name(

@@ -17,6 +17,7 @@ from tiercache.contracts import (
     FarTier,
     FarTierConfig,
     Heads,
+    Locks,
     Marks,
     PolicyConfig,
     Scans,
@@ -49,7 +50,7 @@ class Ground:
     """Whether entries outlive `close`, and another tier built of the same configuration finds them."""
     fake_clock: ClassVar[bool] = True
     """Whether expiry follows the context's clock. Otherwise tests of it sleep for some 0.3 s."""
-    abilities: ClassVar[tuple[type[Any], ...]] = (Scans, Wipes, Swaps, Counts, Marks, Heads)
+    abilities: ClassVar[tuple[type[Any], ...]] = (Scans, Wipes, Swaps, Counts, Marks, Heads, Locks)
     """Which further Protocols the tier implements."""
     largest: ClassVar[int] = 3 * 2**20
     """Bytes of the largest payload to try."""

@@ -8,13 +8,14 @@ from tiercache.contracts import FarTierConfig
 from tiercache.testing.tiers.abilities import Abilities
 from tiercache.testing.tiers.configuration import Configuration
 from tiercache.testing.tiers.ground import Address
+from tiercache.testing.tiers.leases import Leases
 from tiercache.testing.tiers.model import check_against_model
 from tiercache.testing.tiers.precedence import Precedence
 from tiercache.testing.tiers.storage import Storage
 from tiercache.testing.tiers.surroundings import Surroundings
 
 
-class FarTierSuite(Configuration, Storage, Precedence, Abilities):
+class FarTierSuite(Configuration, Storage, Precedence, Abilities, Leases):
     """Inherit from it, provide the fixture `config`, and set the class attributes that differ.
 
     Fixtures that may be overridden: `config` (must be: an instance of the tier's configuration class, whose

@@ -99,6 +99,15 @@ def connection_options(config: RedisConfig, directory: Path) -> dict[str, Any]:
     return options
 
 
+def missing_file(config: RedisConfig, directory: Path) -> str:
+    """Return which file of *config* is not there; "" where all are."""
+    for option in ("tls_ca", "tls_cert", "tls_key"):
+        path = getattr(config, option)
+        if path is not None and not (directory / path).is_file():
+            return f'{option}: there is no file "{path}"'
+    return ""
+
+
 def known(function: Any, options: dict[str, Any]) -> dict[str, Any]:
     """Return those of *options* that *function* takes."""
     parameters = inspect.signature(function).parameters

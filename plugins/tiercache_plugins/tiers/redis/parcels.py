@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from tiercache import Record
-from tiercache_plugins.tiers.redis.scripts import life
+from tiercache_plugins.tiers.redis.leases import Leases
+from tiercache_plugins.tiers.redis.scripts import WRITE, WRITE_LEASED, Script, life
 
+MARKED_AT_ONCE: Final = 500
 AT_ONCE: Final = 1 << 20
 """A command must pass within the timeout, and holds up everybody while it runs."""
 
 
-def written(records: Sequence[Record], now: int) -> tuple[list[str], list[bytes]]:
-    """Return the keys and the arguments that the script for writing takes."""
-    arguments = [bytes(99 if record.conditional else 117 for record in records)]
+def writing(
+    parts: Sequence[Sequence[Record]], now: int, leases: Leases
+) -> tuple[Script, list[tuple[list[str], list[bytes]]]]:
+    """Return the script that writes *parts*, and the keys and arguments of a call for each of them."""
+    if not any(record.lease for part in parts for record in part):
+        return WRITE, [_written(part, now) for part in parts]
+    # All by one script, because two would change the order of the records.
+    return WRITE_LEASED, [_leased(part, now, leases) for part in parts]
+
+
+def _written(records: Sequence[Record], now: int) -> tuple[list[str], list[bytes]]:
+    arguments = [_letters(records)]
     for record in records:
         arguments += record.frame, life(record, now)
     return [record.key for record in records], arguments
+
+
+def _leased(records: Sequence[Record], now: int, leases: Leases) -> tuple[list[str], list[bytes]]:
+    keys: list[str] = []
+    arguments = [_letters(records)]
+    for record in records:
+        keys += record.key, leases.holder(record.key)
+        arguments += record.frame, life(record, now), record.lease
+    return keys, arguments
+
+
+def _letters(records: Sequence[Record]) -> bytes:
+    return bytes(99 if record.conditional else 117 for record in records)
 
 
 def by_size(group: Sequence[int], records: Sequence[Record]) -> list[Sequence[int]]:
@@ -32,3 +56,13 @@ def by_size(group: Sequence[int], records: Sequence[Record]) -> list[Sequence[in
         total += length
     parts.append(group[start:])
     return parts
+
+
+def marking(markers: Mapping[str, int], below: int) -> Iterator[list[bytes]]:
+    """Yield the arguments of each call that raises *markers*; the last one drops those lower than *below*."""
+    pairs = [(name.encode(), stamp.to_bytes(8, "big")) for name, stamp in markers.items()]
+    least = below.to_bytes(8, "big") if below else b""
+    for start in range(0, max(len(pairs), 1), MARKED_AT_ONCE):
+        chunk = pairs[start : start + MARKED_AT_ONCE]
+        last = start + MARKED_AT_ONCE >= len(pairs)
+        yield [least if last else b"", *(part for pair in chunk for part in pair)]

@@ -82,28 +82,29 @@ local function next_after(stamp)
 end
 """
 
-WRITE: Final = _script(
-    _STANDS
-    + _TELLS
-    + """
-local reply = {}
-for i = 1, last do
-  local key, frame, life = KEYS[i], ARGV[2 * i], ARGV[2 * i + 1]
+_PUT: Final = """
+local function put(key, frame, life, letter)
   local stamp = stands(key)
   local result = 1
   if stamp and not below(stamp, frame) then
-    if ARGV[1]:byte(i) == 99 then
-      result = 0
-    else
-      result = next_after(stamp)
-      frame = result .. frame:sub(9)
-    end
+    if letter == 99 then return 0 end
+    result = next_after(stamp)
+    frame = result .. frame:sub(9)
   end
-  if result ~= 0 then
-    store(key, frame, life)
-    if stamp or ARGV[1]:byte(i) ~= 99 then tell(key, frame:sub(1, 8)) end
-  end
-  reply[i] = result
+  store(key, frame, life)
+  if stamp or letter ~= 99 then tell(key, frame:sub(1, 8)) end
+  return result
+end
+"""
+
+WRITE: Final = _script(
+    _STANDS
+    + _TELLS
+    + _PUT
+    + """
+local reply = {}
+for i = 1, last do
+  reply[i] = put(KEYS[i], ARGV[2 * i], ARGV[2 * i + 1], ARGV[1]:byte(i))
 end
 announce('c')
 return reply
@@ -114,6 +115,27 @@ return reply
 Replies for each 1 where the frame stands as sent, 0 where
 it was kept out, else the eight bytes of the stamp it stands under. What was read or loaded before and finds
 nothing standing changes nothing for anybody, and is not told.
+"""
+
+WRITE_LEASED: Final = _script(
+    _STANDS
+    + _TELLS
+    + _PUT
+    + """
+local reply = {}
+for i = 1, last / 2 do
+  local lease, token = KEYS[2 * i], ARGV[3 * i + 1]
+  local held = token == '' or token == '*' or redis.call('GET', lease) == token
+  if held and token ~= '' then redis.call('UNLINK', lease) end
+  reply[i] = -1
+  if held then reply[i] = put(KEYS[2 * i - 1], ARGV[3 * i - 1], ARGV[3 * i], ARGV[1]:byte(i)) end
+end
+announce('c')
+return reply
+"""
+)
+"""The same for records of which some have a lease. KEYS: key and lease of each. ARGV: the letters, then
+frame, `life` and token ("" for none, "*" to void) of each. Replies -1 where a lease is not held.
 """
 
 DELETE: Final = _script(
@@ -242,3 +264,65 @@ return 1
 
 NOW: Final = _script("return redis.call('TIME')")
 """KEYS: a key, for its node. Replies seconds and microseconds."""
+
+ACQUIRE: Final = _script(
+    _STANDS
+    + """
+local reply = {}
+for i = 1, #KEYS / 2 do
+  local lease, fences = KEYS[2 * i - 1], KEYS[2 * i]
+  local token, life, fence = ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1]
+  local holder = redis.call('GET', lease)
+  reply[i] = 0
+  if not holder or holder == token then
+    redis.call('SET', lease, token, 'PX', life)
+    reply[i] = 1
+    if fence ~= '' then
+      local last = redis.call('GET', fences)
+      if last and holder then fence = last
+      elseif last and not below(last, fence) then fence = next_after(last) end
+      redis.call('SET', fences, fence, 'PX', ARGV[1])
+      reply[i] = fence
+    end
+  end
+end
+return reply
+"""
+)
+"""KEYS: lease and fence of each. ARGV: milliseconds for which fences are remembered, then token, life in
+milliseconds and the lowest fence (eight bytes; "" for none) of each. Replies for each 0 where another token
+holds it, else 1 or its fence.
+"""
+
+PROLONG: Final = _script(
+    """
+local reply = {}
+for i, lease in ipairs(KEYS) do
+  reply[i] = 0
+  if redis.call('GET', lease) == ARGV[2 * i - 1] then reply[i] = redis.call('PEXPIRE', lease, ARGV[2 * i]) end
+end
+return reply
+"""
+)
+"""KEYS: the leases. ARGV: token and life of each. Replies 1 or 0 for each."""
+
+RELEASE: Final = _script(
+    """
+local reply = {}
+for i, lease in ipairs(KEYS) do
+  reply[i] = 0
+  if redis.call('GET', lease) == ARGV[i] then reply[i] = redis.call('UNLINK', lease) end
+end
+return reply
+"""
+)
+"""KEYS: the leases. ARGV: their tokens. Replies 1 or 0 for each."""
+
+VOID: Final = _script(
+    """
+local reply = {}
+for i, lease in ipairs(KEYS) do reply[i] = redis.call('UNLINK', lease) end
+return reply
+"""
+)
+"""KEYS: the leases. Replies 1 or 0 for each."""

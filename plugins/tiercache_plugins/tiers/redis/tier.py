@@ -16,7 +16,8 @@ from tiercache_plugins.tiers.redis import connect
 from tiercache_plugins.tiers.redis.cluster import Cluster
 from tiercache_plugins.tiers.redis.diagnosis import diagnose
 from tiercache_plugins.tiers.redis.failures import Failures
-from tiercache_plugins.tiers.redis.parcels import by_size, written
+from tiercache_plugins.tiers.redis.leases import Leases, Lender
+from tiercache_plugins.tiers.redis.parcels import by_size, marking, writing
 from tiercache_plugins.tiers.redis.scripts import DELETE, INCREMENT, MARK, NOW, SWAP, WRITE, Script, life
 from tiercache_plugins.tiers.redis.semantics import semantics
 from tiercache_plugins.tiers.redis.voice import FIELDS, MARKED, SILENT, Voice
@@ -29,7 +30,6 @@ _READ_AT_ONCE: Final = 128
 """A longer batch is several MGETs in one write: the timeout is for each reply, however large the frames."""
 _DELETED_AT_ONCE: Final = 500
 _WRITTEN_AT_ONCE: Final = 256
-_MARKED_AT_ONCE: Final = 500
 _LOWEST: Final = -(2**63)
 _HIGHEST: Final = 2**63 - 1
 # What MATCH reads as anything but itself.
@@ -37,7 +37,7 @@ _SPECIAL: Final = re.compile(r"[*?\[\]\\^\-]")
 _FAILURES: Final = (exceptions.RedisError, exceptions.RedisClusterException, OSError, TimeoutError)
 
 
-class RedisTier:
+class RedisTier(Lender):
     """Frames in one Redis or Valkey, in a Cluster, or behind Sentinel. A frame is stored as it is.
 
     Connections are made when they are needed, so a server that went away and came back is found again
@@ -55,6 +55,9 @@ class RedisTier:
         self._voice = SILENT
         # No entry has it: a key of an entry goes on behind the colon. A right to the namespace is enough.
         self._markers = f"{context.namespace}:"
+        self._leases = Leases(
+            context.namespace, clustered=config.mode == "cluster", run=self._evaluated, parted=self._groups
+        )
         self._under_way = 0
         self._idle = asyncio.Event()
         self._counts = {"calls": 0, "retries": 0, "scripts_sent": 0, "foreign_keys": 0}
@@ -86,7 +89,8 @@ class RedisTier:
         that is too old. Raises TierError where nobody answers: the kernel then starts without the tier and
         opens it again later.
         """
-        self._refuse_missing_files()
+        if missing := connect.missing_file(self._config, self._context.directory):
+            raise TierRefused(f'tier "{self._context.name}": {missing}')
         try:
             replies = await self._attempts(self._probes(), again=False)
         except _FAILURES as error:
@@ -147,13 +151,14 @@ class RedisTier:
         groups = self._groups([record.key for record in records], _WRITTEN_AT_ONCE)
         groups = [part for group in groups for part in by_size(group, records)]
         now = self._context.clock.micros()
-        replies = await self._scripts(WRITE, [written([records[i] for i in group], now) for group in groups])
+        parts = [[records[i] for i in group] for group in groups]
+        replies = await self._scripts(*writing(parts, now, self._leases))
         for group, reply in zip(groups, replies, strict=True):
             for i, result in zip(group, reply, strict=True):
                 if isinstance(result, bytes):
                     stamps[i] = int.from_bytes(result, "big")
                 else:
-                    stamps[i] = records[i].stamp if result else 0
+                    stamps[i] = records[i].stamp if result > 0 else int(result)
         return stamps
 
     async def delete(self, keys: Sequence[str]) -> Sequence[bool]:
@@ -168,9 +173,9 @@ class RedisTier:
 
     async def scan(self, prefix: str) -> AsyncIterator[Sequence[str]]:
         """Yield the keys that begin with *prefix*, by SCAN over every primary."""
-        async for found in self._scan(prefix):
+        async for found in self._keys(prefix):
             keys: list[str] = []
-            for key in found:
+            for key in self._leases.apart(found):
                 try:
                     keys.append(key.decode())
                 except UnicodeDecodeError:
@@ -180,20 +185,22 @@ class RedisTier:
                 yield keys
 
     async def wipe(self, prefix: str) -> None:
-        """Drop every key that begins with *prefix*, in chunks: SCAN, then UNLINK."""
-        async for found in self._scan(prefix):
-            keys = [key.decode(errors="surrogateescape") for key in found]
-            groups = self._groups(keys, _DELETED_AT_ONCE)
-            commands: list[Command] = [("UNLINK", *(found[i] for i in group)) for group in groups]
-            await self._run(commands, again=True)
+        """Drop every key that begins with *prefix*, and end such leases, in chunks: SCAN, then UNLINK."""
+        leases = self._leases.prefix
+        # Leases stand apart, and are met on the way only where everything is dropped.
+        for pattern in (prefix,) if leases.startswith(prefix) else (prefix, leases):
+            async for found in self._keys(pattern):
+                gone = self._leases.apart(found, prefix)
+                groups = self._groups(
+                    [key.decode(errors="surrogateescape") for key in gone], _DELETED_AT_ONCE
+                )
+                commands: list[Command] = [("UNLINK", *(gone[i] for i in group)) for group in groups]
+                await self._run(commands, again=True)
 
     async def swap(self, record: Record, expected: int | None) -> bool:
         """Store *record* only where the stored stamp is *expected*, or nothing stands and it is None."""
-        arguments = [
-            record.frame,
-            life(record, self._context.clock.micros()),
-            b"" if expected is None else expected.to_bytes(8, "big"),
-        ]
+        standing = b"" if expected is None else expected.to_bytes(8, "big")
+        arguments = [record.frame, life(record, self._context.clock.micros()), standing]
         return bool((await self._scripts(SWAP, [([record.key], arguments)]))[0])
 
     async def increment(self, record: Record, delta: int) -> int:
@@ -216,10 +223,7 @@ class RedisTier:
 
     async def time(self) -> int:
         """Return the server's time; of a cluster, that of the primary that has the markers."""
-        if self._config.mode == "cluster":
-            ((seconds, micros),) = await self._scripts(NOW, [([self._markers], [])])
-        else:
-            ((seconds, micros),) = await self._run([("TIME",)])
+        ((seconds, micros),) = await self._scripts(NOW, [([self._markers], [])])
         return int(seconds) * 1_000_000 + int(micros)
 
     async def heads(self, keys: Sequence[str]) -> tuple[int, Sequence[bytes | None]]:
@@ -231,12 +235,7 @@ class RedisTier:
 
     async def mark(self, markers: Mapping[str, int], below: int) -> None:
         """Raise *markers* by a script that compares; drop those lower than *below*."""
-        pairs = [(name.encode(), stamp.to_bytes(8, "big")) for name, stamp in markers.items()]
-        least = below.to_bytes(8, "big") if below else b""
-        for start in range(0, max(len(pairs), 1), _MARKED_AT_ONCE):
-            chunk = pairs[start : start + _MARKED_AT_ONCE]
-            last = start + _MARKED_AT_ONCE >= len(pairs)
-            arguments = [least if last else b"", *(part for pair in chunk for part in pair)]
+        for arguments in marking(markers, below):
             await self._scripts(MARK, [([self._markers], arguments)])
 
     def _groups(self, keys: Sequence[str], limit: int) -> list[Sequence[int]]:
@@ -249,7 +248,8 @@ class RedisTier:
             groups.setdefault(place(key), []).append(i)
         return [group[i : i + limit] for group in groups.values() for i in range(0, len(group), limit)]
 
-    async def _scan(self, prefix: str) -> AsyncIterator[Sequence[bytes]]:
+    async def _keys(self, prefix: str) -> AsyncIterator[Sequence[bytes]]:
+        """Yield all keys that begin with *prefix* but the markers'."""
         try:
             markers = self._markers.encode()
             async for found in self._wired().scan(_SPECIAL.sub(r"\\\g<0>", prefix) + "*"):
@@ -260,9 +260,16 @@ class RedisTier:
     async def _scripts(
         self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[bytes]]]
     ) -> list[Reply]:
-        """Run *script* for each of *calls*, keys and arguments; send it where the server lacks it."""
+        """Run *script*, which tells of what it changes, for each of *calls*, keys and arguments."""
         more, voice = self._voice.keys, self._voice.arguments
-        calls = [([*keys, *more], [*arguments, *voice]) for keys, arguments in calls]
+        return await self._evaluated(
+            script, [([*keys, *more], [*arguments, *voice]) for keys, arguments in calls]
+        )
+
+    async def _evaluated(
+        self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[bytes]]]
+    ) -> list[Reply]:
+        """Run *script* for each of *calls*; send it where the server lacks it."""
         replies = await self._run(
             [("EVALSHA", script.digest, len(keys), *keys, *arguments) for keys, arguments in calls],
             missing=True,
@@ -339,9 +346,3 @@ class RedisTier:
         # is in a slot that a single node of a cluster does not hold.
         keys = [f"{self._context.namespace}:{n}" for n in range(8)]
         return [("EVAL", WRITE.source, 0, "", "", "", ""), *(("MGET", key) for key in keys)]
-
-    def _refuse_missing_files(self) -> None:
-        for option in ("tls_ca", "tls_cert", "tls_key"):
-            path = getattr(self._config, option)
-            if path is not None and not (self._context.directory / path).is_file():
-                raise TierRefused(f'tier "{self._context.name}": {option}: there is no file "{path}"')

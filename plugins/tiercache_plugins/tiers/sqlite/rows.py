@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from tiercache import NEVER, Clock, Order, Record, Undecodable
+from tiercache import NEVER, VOID, Clock, Order, Record, Undecodable
 from tiercache.frame import COUNTER, TOMBSTONE, restamped, stamp_of, unpack
 from tiercache_plugins.tiers.sqlite import statements as sql
+from tiercache_plugins.tiers.sqlite.locking import end
 from tiercache_plugins.tiers.sqlite.place import Place
 from tiercache_plugins.tiers.sqlite.room import Counts, Room, Totals
 from tiercache_plugins.tiers.sqlite.voice import Voice
@@ -173,6 +174,10 @@ class Rows:
 
     def _store(self, connection: sqlite3.Connection, record: Record, totals: Totals, now: int) -> int:
         key = record.key.encode()
+        if record.lease:
+            ended = end(connection, key, None if record.lease == VOID else record.lease, now)
+            if not ended and record.lease != VOID:
+                return -1
         standing = self._standing(connection, key, now)
         stamp, frame = record.stamp, record.frame
         if standing is not None and standing.frame is not None:

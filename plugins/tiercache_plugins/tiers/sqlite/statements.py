@@ -116,6 +116,23 @@ MARK: Final = "INSERT OR REPLACE INTO markers VALUES (?, ?, ?, ?)"
 UNMARK: Final = "DELETE FROM markers WHERE namespace = ? AND name = ?"
 UNMARK_BELOW: Final = "DELETE FROM markers WHERE namespace = ? AND stamp < ?"
 
+LOCKS: Final = """
+    CREATE TABLE IF NOT EXISTS locks (
+        name BLOB PRIMARY KEY,
+        token BLOB NOT NULL,
+        expires INTEGER NOT NULL,
+        fence INTEGER NOT NULL,
+        kept INTEGER NOT NULL,
+        checksum INTEGER NOT NULL
+    ) WITHOUT ROWID
+"""
+"""Who holds what until when; the fence is remembered until `kept`."""
+LOCK: Final = "SELECT token, expires, fence, kept, checksum FROM locks WHERE name = ?"
+SET_LOCK: Final = "INSERT OR REPLACE INTO locks VALUES (?, ?, ?, ?, ?, ?)"
+UNLOCK: Final = "DELETE FROM locks WHERE name = ?"
+LOCKED: Final = "SELECT name FROM locks WHERE name >= ? AND name < ?"
+UNLOCK_OVER: Final = "DELETE FROM locks WHERE max(expires, kept) <= ?"
+
 PROBES: Final = (
     "SELECT id, key, expires, created, last_read, reads, size, checksum, frame FROM entries LIMIT 1",
     "SELECT entries, bytes FROM totals WHERE id = 1",

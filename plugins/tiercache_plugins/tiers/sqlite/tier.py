@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from tiercache import Clock, Diagnosis, Order, Record, TierError
+from tiercache import Claim, Clock, Diagnosis, Order, Record, TierError
 from tiercache_plugins.tiers.sqlite.database import Database
 from tiercache_plugins.tiers.sqlite.diagnosis import diagnose
+from tiercache_plugins.tiers.sqlite.locking import Locking
 from tiercache_plugins.tiers.sqlite.marking import Marking
 from tiercache_plugins.tiers.sqlite.place import Place
 from tiercache_plugins.tiers.sqlite.rows import Rows
@@ -40,6 +41,7 @@ class SqliteTier:
         self._rows = Rows(place, clock, order, max_bytes, self._voice)
         self._database = Database(place, clock, self._rows)
         self._marking = Marking(place, clock, namespace, self._voice)
+        self._locking = Locking(place, clock)
         self.namespace = namespace.encode()
         """Whose markers are kept here."""
         self._noting: asyncio.Task[None] | None = None
@@ -105,6 +107,7 @@ class SqliteTier:
         low, high = _range(prefix)
         while await self._database.write(self._rows.wipe, low, high):
             pass
+        await self._database.write(self._locking.wipe, low, high)
 
     async def swap(self, record: Record, expected: int | None) -> bool:
         """Store *record* where the stamp is *expected*."""
@@ -146,6 +149,22 @@ class SqliteTier:
         verbs = {"read": "SELECT", "delete": "DELETE", "marks": "SELECT"}
         return {"db.system.name": "sqlite", "db.operation.name": verbs.get(act, "INSERT")}
 
+    async def acquire(self, claims: Sequence[Claim]) -> Sequence[int]:
+        """Lend names in one transaction. Lives are counted by the host's clock."""
+        return await self._database.write(self._locking.acquire, claims) if claims else []
+
+    async def prolong(self, claims: Sequence[Claim]) -> Sequence[bool]:
+        """Prolong what the tokens hold, in one transaction."""
+        return await self._database.write(self._locking.prolong, claims) if claims else []
+
+    async def release(self, claims: Sequence[Claim]) -> Sequence[bool]:
+        """End what the tokens hold, in one transaction."""
+        return await self._database.write(self._locking.release, claims) if claims else []
+
+    async def void(self, names: Sequence[str]) -> Sequence[bool]:
+        """End leases, whoever holds them, in one transaction."""
+        return await self._database.write(self._locking.void, names) if names else []
+
     def stats(self) -> Mapping[str, int]:
         """Return rows and bytes as of the last write here, and what happened since the tier was opened."""
         counts = self._rows.counts
@@ -154,7 +173,7 @@ class SqliteTier:
             "bytes": counts.bytes,
             "evicted": counts.evicted,
             "expired": counts.expired,
-            "corrupt": counts.corrupt + self._marking.corrupt,
+            "corrupt": counts.corrupt + self._marking.corrupt + self._locking.corrupt,
             "recovered": self._database.recovered,
             "errors_untold": self._database.errors + counts.untidy,
         }
