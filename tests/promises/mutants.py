@@ -7,8 +7,10 @@ tries those whose test or file has one of the words in its name, or all, and pri
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -73,18 +75,24 @@ def tried(test: str, edits: tuple[Edit, ...] = ()) -> tuple[int, str]:
     """Run *test* on the package with *edits*; return pytest's exit code and what it said."""
     with copied(edits) as directory:
         paths = os.pathsep.join(str(Path(directory, source).parent) for source in SOURCES)
+        # A session of its own, so that what a test has started ends with it, however it hangs.
+        process = subprocess.Popen(
+            [
+                sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow",
+                "--tb=line", f"{FOLDER}/{test}",
+            ],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            env=os.environ | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"},
+        )  # fmt: skip
         try:
-            done = subprocess.run(
-                [
-                    sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow",
-                    "--tb=line", f"{FOLDER}/{test}",
-                ],
-                cwd=ROOT, capture_output=True, text=True, check=False, timeout=SECONDS,
-                env=os.environ | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"},
-            )  # fmt: skip
+            said, _ = process.communicate(timeout=SECONDS)
         except subprocess.TimeoutExpired:
             return 1, f"hung for {SECONDS:g} s"
-    return done.returncode, done.stdout + done.stderr
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    return process.returncode, said
 
 
 def main(words: list[str]) -> int:
