@@ -169,3 +169,20 @@ def test_where_the_authority_can_not_compare_and_set_it_says_so():
                 await cache.add("k", 1)
 
     asyncio.run(main())
+
+
+def test_raising_a_near_counter_lengthens_neither_its_life_nor_how_long_it_may_stand_in():
+    async def main():
+        wanted = {"tiers": ["memory"], "ttl": 100, "stale": 50, "refresh_ahead": 0.5}
+        async with opened(document(all=wanted), clock=FakeClock()) as cache:
+            await cache.increment("n", 1)
+            before = cache._house.nears["memory"].get("n")
+            ends = before.fresh_until + before.terms.stale
+            fresh = await cache.ttl("n")
+            for _ in range(3):
+                await cache.increment("n", 1)
+            after = cache._house.nears["memory"].get("n")
+            assert (after.value, await cache.ttl("n")) == (4, fresh)
+            assert after.fresh_until + after.terms.stale == ends
+
+    asyncio.run(main())

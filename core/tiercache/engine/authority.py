@@ -277,5 +277,6 @@ def _increment_near(route: Route, key: str, delta: int, life: Life) -> int:
     ends = entry.fresh_until + entry.terms.ahead if route.slides is None else route.slides.end(entry)
     remaining = ends - route.clock.monotonic()
     route.detach(key)
-    route.keeping.place(key, total, route.clock.stamp(), remaining, entry.terms.stale, route.near.tags(key))
+    stale = entry.terms.stale - entry.terms.ahead
+    route.keeping.place(key, total, route.clock.stamp(), remaining, stale, route.near.tags(key))
     return total
