@@ -831,8 +831,35 @@ BACKPLANE = (
     ),
 )
 
+LOCK = (
+    without(
+        "lock::a_cold_key_is_loaded_once_in_all_processes",
+        ENGINE + "locks/turns.py",
+        "        if load.lease is not None:\n            return MISSING\n",
+        "        return MISSING\n",
+    ),
+    without(
+        "lock::a_loader_that_fails_lets_the_next_process_load_at_once",
+        ENGINE + "locks/turns.py",
+        "        finally:\n            self.give_back(load.lease)\n",
+        "        finally:\n            pass\n",
+    ),
+    without(
+        "lock::a_delete_elsewhere_voids_a_load_whatever_the_clocks_say",
+        ENGINE + "locks/turns.py",
+        "            record = record._replace(lease=lease.claim.token)\n",
+        "            pass\n",
+    ),
+    without(
+        "lock::where_the_lock_can_not_be_had_each_process_loads_for_itself",
+        ENGINE + "locks/turns.py",
+        "            if turn is None:\n                return MISSING\n",
+        "            if turn is None:\n                raise RuntimeError\n",
+    ),
+)
+
 MUTANTS: tuple[Mutant, ...] = (
     READ_PATH + STAMPEDE + STALE + TIMEOUTS + REFRESH_AHEAD + JITTER + TAGS
     + VERSIONING + CONDITIONAL_REFRESH + ADAPTIVE + NEGATIVE + BREAKER
-    + DISK + DEPLOY + KEYS_AND_PATTERNS + ENDS + BACKPLANE
+    + DISK + DEPLOY + KEYS_AND_PATTERNS + ENDS + BACKPLANE + LOCK
 )  # fmt: skip
