@@ -5,6 +5,7 @@ from tiercache_plugins.integrations.config import CacheIntegrationConfig
 from tiercache_plugins.integrations.configuration import ConfigCache
 from tiercache_plugins.integrations.http import HttpCache, setup_fastapi_caching
 from tiercache_plugins.integrations.manager import CacheIntegrationManager
+from tiercache_plugins.integrations.sessions import SessionCache
 from tiercache_plugins.integrations.templates import TemplateCache
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "CacheIntegrationManager",
     "ConfigCache",
     "HttpCache",
+    "SessionCache",
     "TemplateCache",
     "files_in",
     "setup_fastapi_caching",

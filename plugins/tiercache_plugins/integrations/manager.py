@@ -8,9 +8,10 @@ from typing import Any, Self
 from tiercache import Cache
 from tiercache_plugins.advanced import AdvancedCachingSystem, CacheType
 from tiercache_plugins.integrations.assets import AssetCache
-from tiercache_plugins.integrations.config import CacheIntegrationConfig
+from tiercache_plugins.integrations.config import SESSIONS, CacheIntegrationConfig
 from tiercache_plugins.integrations.configuration import ConfigCache
 from tiercache_plugins.integrations.http import HttpCache
+from tiercache_plugins.integrations.sessions import SessionCache
 from tiercache_plugins.integrations.templates import TemplateCache
 
 
@@ -28,6 +29,9 @@ class CacheIntegrationManager:
         self.config = CacheIntegrationConfig() if config is None else config
         self.system = AdvancedCachingSystem(self.config.caching())
         self._https: list[HttpCache] = []
+        self._sessions = SessionCache(
+            self, route=SESSIONS, prefix=self.config.session_prefix, max_age=self.config.session_max_age
+        )
         self._configs = ConfigCache(self, route=CacheType.STATIC)
         self._templates = TemplateCache(self, route=CacheType.STATIC)
         self._assets = AssetCache(self, route=CacheType.STATIC)
@@ -53,6 +57,12 @@ class CacheIntegrationManager:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def get_session_cache(self) -> SessionCache:
+        """Return the sessions. Raises RuntimeError where the settings say that there are none."""
+        if not self.config.enable_session_caching:
+            raise RuntimeError("there are no sessions: enable_session_caching is off; True is accepted")
+        return self._sessions
 
     def get_config_cache(self) -> ConfigCache:
         """Return the configurations."""
@@ -91,6 +101,11 @@ class CacheIntegrationManager:
                 "enabled": config.enable_api_caching,
                 "api_cache_ttl": config.api_cache_ttl,
                 "api_cache_prefix": config.api_cache_prefix,
+            },
+            "session_cache": {
+                "enabled": config.enable_session_caching,
+                "session_ttl": config.session_ttl,
+                **self._sessions.stats(),
             },
             "config_cache": {"enabled": True, **self._configs.stats()},
             "template_cache": {"enabled": True, **self._templates.stats()},
