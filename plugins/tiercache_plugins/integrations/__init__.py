@@ -3,6 +3,7 @@
 from tiercache_plugins.integrations.assets import Asset, AssetCache, files_in
 from tiercache_plugins.integrations.config import CacheIntegrationConfig
 from tiercache_plugins.integrations.configuration import ConfigCache
+from tiercache_plugins.integrations.database import DatabaseCache
 from tiercache_plugins.integrations.http import HttpCache, setup_fastapi_caching
 from tiercache_plugins.integrations.manager import CacheIntegrationManager
 from tiercache_plugins.integrations.sessions import SessionCache
@@ -14,6 +15,7 @@ __all__ = [
     "CacheIntegrationConfig",
     "CacheIntegrationManager",
     "ConfigCache",
+    "DatabaseCache",
     "HttpCache",
     "SessionCache",
     "TemplateCache",

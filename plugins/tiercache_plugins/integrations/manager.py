@@ -10,6 +10,7 @@ from tiercache_plugins.advanced import AdvancedCachingSystem, CacheType
 from tiercache_plugins.integrations.assets import AssetCache
 from tiercache_plugins.integrations.config import SESSIONS, CacheIntegrationConfig
 from tiercache_plugins.integrations.configuration import ConfigCache
+from tiercache_plugins.integrations.database import DatabaseCache
 from tiercache_plugins.integrations.http import HttpCache
 from tiercache_plugins.integrations.sessions import SessionCache
 from tiercache_plugins.integrations.templates import TemplateCache
@@ -29,6 +30,13 @@ class CacheIntegrationManager:
         self.config = CacheIntegrationConfig() if config is None else config
         self.system = AdvancedCachingSystem(self.config.caching())
         self._https: list[HttpCache] = []
+        self._database = DatabaseCache(
+            self,
+            route=CacheType.DYNAMIC,
+            prefix=self.config.db_cache_prefix,
+            ttl=self.config.db_cache_ttl,
+            enabled=self.config.enable_database_caching,
+        )
         self._sessions = SessionCache(
             self, route=SESSIONS, prefix=self.config.session_prefix, max_age=self.config.session_max_age
         )
@@ -57,6 +65,10 @@ class CacheIntegrationManager:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def get_database_cache(self) -> DatabaseCache:
+        """Return the results of queries."""
+        return self._database
 
     def get_session_cache(self) -> SessionCache:
         """Return the sessions. Raises RuntimeError where the settings say that there are none."""
@@ -101,6 +113,11 @@ class CacheIntegrationManager:
                 "enabled": config.enable_api_caching,
                 "api_cache_ttl": config.api_cache_ttl,
                 "api_cache_prefix": config.api_cache_prefix,
+            },
+            "database_cache": {
+                "enabled": config.enable_database_caching,
+                "db_cache_ttl": config.db_cache_ttl,
+                **self._database.stats(),
             },
             "session_cache": {
                 "enabled": config.enable_session_caching,

@@ -44,7 +44,7 @@ async def turn(cache: Cache, key: str, route: str | None) -> AsyncIterator[None]
     finally:
         in_time = loop.time() - began < WORK
         if in_time:
-            await cache.delete(key)
+            await _given_back(cache, key)
     if not in_time:
         raise TierUnavailable(
             f"changing a session took longer than {WORK:g} s; it may have been changed or not"
@@ -59,5 +59,15 @@ async def _added(cache: Cache, key: str, route: str | None) -> bool:
     except asyncio.CancelledError:
         with contextlib.suppress(TierUnavailable):
             if await asking:
-                await cache.delete(key)
+                await _given_back(cache, key)
+        raise
+
+
+async def _given_back(cache: Cache, key: str) -> None:
+    """End the turn, also where the caller is cancelled meanwhile."""
+    dropping = asyncio.ensure_future(cache.delete(key))
+    try:
+        await asyncio.shield(dropping)
+    except asyncio.CancelledError:
+        await asyncio.wait([dropping])
         raise
