@@ -496,3 +496,19 @@ def test_every_schedule_ends_and_tells_of_a_circle_exactly_where_there_is_one():
         finally:
             for cache in (one, two):
                 runner.run(cache.close())
+
+
+def test_a_bulk_loader_may_ask_for_other_keys_in_bulk():
+    async def main():
+        async with opened(document(**ROUTES), clock=FakeClock()) as cache:
+
+            async def inner(keys):
+                return dict.fromkeys(keys, 1)
+
+            async def outer(keys):
+                found = await cache.get_or_set_many(["b", "c"], inner)
+                return dict.fromkeys(keys, sum(found.values()))
+
+            assert await cache.get_or_set_many(["a"], outer) == {"a": 2}
+
+    asyncio.run(main())

@@ -23,7 +23,8 @@ class Bulk:
     def __init__(self, loader: Callable[[list[str]], Any], keys: list[str]) -> None:
         self._loader = loader
         self._keys = keys
-        self._place = Place()
+        # Of its own: no other call is the same one.
+        self._place = Place(route=self)
         self._task: asyncio.Task[Any] | None = None
         self._waiting = 0
 
