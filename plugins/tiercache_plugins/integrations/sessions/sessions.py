@@ -89,7 +89,8 @@ class SessionCache:
         called more than once, and must not wait. Of changes at the same time, in whatever processes, none is
         lost. A session that is ended meanwhile stays ended. Its age goes on.
 
-        Raises TierUnavailable where it can't be known that the change will stand.
+        Raises TierUnavailable where it can't be known that the change will stand, LockTimeout where another
+        one holds it up for a minute.
         """
         key, cache = self._key(session_id), cache_of(self._source)
         for _ in range(ATTEMPTS):
