@@ -439,6 +439,9 @@ def machine(pipeline: Pipeline) -> type[RuleBasedStateMachine]:
             # A new process begins its stamps at the wall clock, which has gone on meanwhile.
             self.clock.advance(0.01)
             self.lost("memory")
+            if "redis" in pipeline.every:
+                # What stands behind a shared tier may have missed something while nobody listened.
+                self.lost("disk")
             if codec["serializer"] == "pickle" and self.codec["serializer"] != "pickle":
                 # A tier that seals takes nothing that has no seal, not even what it wrote itself before.
                 self.damage += 1
