@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiercache import Cache
@@ -67,6 +67,7 @@ DATA = st.dictionaries(
 )
 
 
+@settings(deadline=None, database=None)
 @given(one=st.tuples(st.sampled_from("ab"), DATA), other=st.tuples(st.sampled_from("ab"), DATA))
 def test_equal_names_and_data_and_only_they_have_one_key(one, other):
     templates = TemplateCache(object())

@@ -262,6 +262,21 @@ def test_who_is_cancelled_leaves_no_turn_behind(far):
     processes(document(far), act)
 
 
+def test_a_change_that_outlived_its_turn_is_no_success():
+    async def scenario(sessions, cache, clock):
+        await sessions.set_session("s", {"n": 0})
+
+        def slow(data):
+            clock.advance(31)
+            return {"n": data["n"] + 1}
+
+        with pytest.raises(TierUnavailable, match="was lost"):
+            await sessions.update_session("s", slow)
+        assert await sessions.update_session("s", {"m": 1}) is not None
+
+    alone(scenario)
+
+
 def test_without_what_all_share_there_are_no_sessions_and_changes_say_so():
     wanted = document({"type": "redis", "url": "redis://127.0.0.1:1"})
 
