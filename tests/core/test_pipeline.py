@@ -318,3 +318,28 @@ def test_patterns_wrap_loads_and_saves_and_see_reads_in_the_order_of_the_documen
         ]
 
     run(scenario, doc, plugins=["noting"])
+
+
+def test_a_set_that_was_cancelled_lets_no_read_keep_what_it_replaces():
+    async def main():
+        wanted = document(all={"tiers": ["memory", "shelf"], "ttl": "1h"})
+        async with opened(wanted, clock=FakeClock()) as cache:
+            shelf = tier(cache, "shelf")
+            await cache.set("k", "old")
+            shelf.gate.clear()
+            setting = asyncio.create_task(cache.set("k", "new"))
+            await asyncio.sleep(0.01)
+            setting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await setting
+            cache._house.nears["memory"].remove("k")
+            reading = asyncio.create_task(cache.get("k"))
+            await asyncio.sleep(0.01)
+            shelf.gate.set()
+            assert await reading in {"old", "new"}
+            for far in cache._house.fars.values():
+                await far.idle()
+            assert cache.peek("k") in {None, "new"}
+            assert await cache.get("k") == "new"
+
+    asyncio.run(main())

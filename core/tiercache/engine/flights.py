@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tiercache.entry import MISSING, Missing
 
 if TYPE_CHECKING:
+    from tiercache.engine.batching import Writes
     from tiercache.engine.loads import Load
     from tiercache.engine.pipeline import Route
 
@@ -93,6 +94,21 @@ class Flights:
             probe.detached = True
         if (load := self.loads.pop(key, None)) is not None:
             load.detached = True
+
+    def hold(self, key: str, lanes: Sequence[Writes], after: Callable[[], None]) -> None:
+        """Keep *key* closed until nothing is in flight in *lanes*, whoever has left; then do *after*."""
+        closed = ExitStack()
+        closed.enter_context(self.closing.keys((key,)))
+
+        async def held() -> None:
+            with closed:
+                for lane in lanes:
+                    await lane.idle()
+            after()
+
+        task = asyncio.get_running_loop().create_task(held(), name="tiercache-closing")
+        self.running.add(task)
+        task.add_done_callback(self.running.discard)
 
     def detach_all(self) -> None:
         """Detach every flight."""

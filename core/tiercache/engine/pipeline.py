@@ -253,11 +253,17 @@ class Route:
         # Until the far tiers have it, a read may still find the old value there, and where the near tier has
         # evicted the new one meanwhile, nothing would keep the old one out of it.
         with self.flights.closing.keys((key,)):
-            for future in waiting:
-                if stamp := await future:
-                    self.clock.observe(stamp)
-            for done in dropped:
-                await done
+            try:
+                for future in waiting:
+                    if stamp := await future:
+                        self.clock.observe(stamp)
+                for done in dropped:
+                    await done
+            except asyncio.CancelledError:
+                # Who is cancelled leaves; the writes go on, and the key stays closed until they are done.
+                lanes = [far.writes for far in (*self.fars, *self._others[1])]
+                self.flights.hold(key, lanes, lambda: self.detach(key))
+                raise
         self.detach(key)
 
     def detach(self, key: str) -> None:
