@@ -752,9 +752,9 @@ ENDS = (
     without(
         "kill::a_process_that_is_killed_loses_nothing_that_was_acknowledged",
         ENGINE + "pipeline.py",
-        "            for future in waiting:\n                if stamp := await future:\n"
-        "                    self.clock.observe(stamp)\n",
-        "            await asyncio.sleep(0)\n",
+        "                for future in waiting:\n                    if stamp := await future:\n"
+        "                        self.clock.observe(stamp)\n",
+        "                await asyncio.sleep(0)\n",
     ),
     without(
         "exit::the_interpreter_ends_by_itself_with_a_cache_that_nobody_closed",
