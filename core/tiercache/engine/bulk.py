@@ -9,7 +9,6 @@ from typing import Any
 from tiercache.engine.calling import load
 from tiercache.engine.waits import Place
 from tiercache.entry import MISSING
-from tiercache.errors import LoadCycle
 
 
 class Bulk:
@@ -47,12 +46,12 @@ class Bulk:
     async def _run(self) -> Any:
         self._place.enter()
         try:
-            return await load("", lambda: self._loader(self._keys))
-        except LoadCycle as error:
+            brought = await load("", lambda: self._loader(self._keys))
+        except BaseException as error:
             self._place.end(error)
             raise
-        finally:
-            self._place.end()
+        self._place.end()
+        return brought
 
 
 def _seen(task: asyncio.Task[Any]) -> None:

@@ -5,6 +5,9 @@ A load waits for another one while a task of its loader does, or any task that i
 can see whether the loader waits for those. A wait lasts as long as its future, so who is cancelled, or is
 given something else after a time-out, does not wait any more; nor does what a loader has left behind, unless
 it was a circle that the load ended by: then what is left of it would only begin it anew, and so on for ever.
+
+A circle whose callers have all gone can run from its own cancellation, each load beginning the next one just
+before it is cancelled itself. Nobody ever waits in it, so it is known by its length alone.
 """
 
 from __future__ import annotations
@@ -14,9 +17,12 @@ import contextvars
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from tiercache.errors import LoadCycle
+from tiercache.errors import LoadCancelled, LoadCycle
 
 T = TypeVar("T")
+
+LONG = 64
+"""So many loads begun by one another, with one key among them twice, are a circle that nobody waits in."""
 
 _PLACE: contextvars.ContextVar[Place | None] = contextvars.ContextVar("tiercache_place", default=None)
 
@@ -48,12 +54,14 @@ class Place:
             _PLACE.reset(token)
 
     def end(self, error: BaseException | None = None) -> None:
-        """The loader is through, whatever it has left behind; *error* is what it ended by."""
+        """The loader is through, whatever it has left behind; *error* is what it ended by first."""
+        if self.ended:
+            return
         self.ended = True
         self.waits.clear()
         if isinstance(error, LoadCycle):
             self.circular = True
-        elif not self.circular:
+        elif not isinstance(error, (asyncio.CancelledError, LoadCancelled)):
             # Tasks that outlive their load keep its place; they need not keep those around it.
             self.outer = None
 
@@ -91,13 +99,19 @@ class Place:
         It is another load where the key was changed meanwhile, or where a circle has ended the first: a
         loader that refreshes its own key would begin one load after the other, and none of them would end.
         """
-        path: list[Place] = [self]
-        while (first := path[0]).key != other.key or first.route is not other.route:
-            outer = first.outer
-            if outer is None or not (outer.circular or first in outer.awaiting()):
+        path, circle = [self], 0
+        unbroken = True
+        while True:
+            last = path[-1]
+            if not circle and last.key == other.key and last.route is other.route:
+                circle = len(path)
+            if circle and (unbroken or len(path) > LONG):
+                return path[circle - 1 :: -1]
+            if (outer := last.outer) is None:
                 return []
-            path.insert(0, outer)
-        return path
+            # A loader of many keys is waited for by way of those keys.
+            unbroken = unbroken and (outer.circular or last in outer.awaiting() or bool(_way(outer, last)))
+            path.append(outer)
 
 
 def _way(start: Place, goal: Place) -> list[Place]:
