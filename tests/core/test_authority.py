@@ -186,3 +186,32 @@ def test_raising_a_near_counter_lengthens_neither_its_life_nor_how_long_it_may_s
             assert after.fresh_until + after.terms.stale == ends
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("step", ["read", "swap", "delete"])
+def test_an_increment_that_was_cancelled_leaves_no_copy_of_what_it_replaced(step):
+    async def scenario(cache, clock):
+        await cache.increment("k", 1)
+        assert await cache.get("k") == 1
+        fars = [tier(cache, name) for name in ("shelf", "cellar")]
+        for far in fars:
+            far.calls.clear()
+        changing = asyncio.create_task(cache.increment("k", 1))
+        while not any(what == step for far in fars for what, _ in far.calls):
+            await asyncio.sleep(0)
+        for far in fars:
+            far.gate.clear()
+        changing.cancel()
+        await asyncio.gather(changing, return_exceptions=True)
+        reading = asyncio.create_task(cache.get("k"))
+        await asyncio.sleep(0)
+        for far in fars:
+            far.gate.set()
+        await reading
+        while any(route.flights.running for route in cache._house.routes.values()):
+            await asyncio.sleep(0)
+        told = await cache.get("k")
+        # Adding nothing tells what the authority has.
+        assert told == await cache.increment("k", 0)
+
+    run(scenario)

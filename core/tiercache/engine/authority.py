@@ -6,6 +6,7 @@ TierUnavailable is raised; a local guess would let two processes both believe th
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -49,9 +50,7 @@ async def add(route: Route, key: str, value: Any, life: Life) -> bool:
         record = far.record(address, frame, term[1], conditional=False)
         return True if await _swap(far, record, standing.stamp) else None
 
-    stored: bool = await _attempts(route, far, key, attempt)
-    if stored:
-        await _settle(route, far, key)
+    stored: bool = await _changed(route, far, key, attempt)
     return stored
 
 
@@ -76,9 +75,7 @@ async def touch(route: Route, key: str, ttl: float) -> bool:
         record = far.record(address, restamped(frame, route.clock.stamp()), until[1], conditional=False)
         return True if await _swap(far, record, standing.stamp) else None
 
-    touched: bool = await _attempts(route, far, key, attempt)
-    if touched:
-        await _settle(route, far, key)
+    touched: bool = await _changed(route, far, key, attempt)
     return touched
 
 
@@ -153,9 +150,21 @@ async def increment(route: Route, key: str, delta: int, life: Life) -> int:
         record = _rewritten(route, far, address, total, head, head.fresh_until, head.stale_until)
         return total if await _swap(far, record, standing.stamp) else None
 
-    total: int = await _attempts(route, far, key, attempt)
-    await _settle(route, far, key)
+    total: int = await _changed(route, far, key, attempt)
     return total
+
+
+async def _changed(route: Route, far: Far, key: str, attempt: Callable[[_Standing], Awaitable[Any]]) -> Any:
+    """Return what *attempt* comes to; unless that is False, no other tier serves what it has changed."""
+    try:
+        result = await _attempts(route, far, key, attempt)
+        if result is not False:
+            await _settle(route, far, key)
+    except asyncio.CancelledError:
+        # Who is cancelled leaves; what was asked for may have come about, or do so yet.
+        route.flights.hold(key, [far.writes], partial(_settle, route, far, key))
+        raise
+    return result
 
 
 async def _attempts(route: Route, far: Far, key: str, attempt: Callable[[_Standing], Awaitable[Any]]) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -95,7 +95,9 @@ class Flights:
         if (load := self.loads.pop(key, None)) is not None:
             load.detached = True
 
-    def hold(self, key: str, lanes: Sequence[Writes], after: Callable[[], None]) -> None:
+    def hold(
+        self, key: str, lanes: Sequence[Writes], after: Callable[[], Coroutine[Any, Any, None] | None]
+    ) -> None:
         """Keep *key* closed until nothing is in flight in *lanes*, whoever has left; then do *after*."""
         closed = ExitStack()
         closed.enter_context(self.closing.keys((key,)))
@@ -104,7 +106,8 @@ class Flights:
             with closed:
                 for lane in lanes:
                     await lane.idle()
-            after()
+                if (rest := after()) is not None:
+                    await rest
 
         task = asyncio.get_running_loop().create_task(held(), name="tiercache-closing")
         self.running.add(task)

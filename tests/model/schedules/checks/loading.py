@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 from model.schedules.log import OPEN, Act, Loading, Log
 from model.schedules.setting import OPTIONS, SHAPES, Setting
+from model.schedules.storage import DEADLINE
+from tiercache.engine.deadlines import GRACE
 from tiercache.keys import glob, literal_prefix
 from tiercache.units import seconds
 
@@ -57,7 +59,8 @@ def loading(setting: Setting, log: Log) -> Iterator[str]:
                 tags = (*first.tags, *first.act.tags)
                 since = min(first.act.begin, second.act.begin)
                 if any(
-                    act.begin < second.begin and act.end > since and concerns(act, key, tags) for act in own
+                    act.begin < second.begin and _reach(act, log) > since and concerns(act, key, tags)
+                    for act in own
                 ) or any(since < at < second.begin for at in opened):
                     continue
                 if _marked_elsewhere(first, second, log) or _heard(first, second.began, setting, log):
@@ -71,6 +74,16 @@ def loading(setting: Setting, log: Log) -> Iterator[str]:
             left = load.outcome == "cancelled" and not load.own_doing
             if left and _waited(load, load.end, log) and not _heard(load, load.ended, setting, log):
                 yield f"the load of {key} for act {load.act.number} was cancelled though somebody waited"
+
+
+def _reach(act: Act, log: Log) -> int:
+    """Return until when a change goes on. Whoever was cancelled has left it to end by itself."""
+    if act.outcome != "cancelled":
+        return act.end
+    # Under way when it left, and waiting behind what was.
+    until = act.ended + 2 * (DEADLINE + GRACE) * 1_000_000
+    calls = (call for call in log.calls if call.process == act.process and act.begin < call.end)
+    return max((call.end for call in calls if call.began <= until), default=act.end)
 
 
 def _attached(first: Loading, second: Loading, log: Log) -> bool:

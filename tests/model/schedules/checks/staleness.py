@@ -16,8 +16,9 @@ A value may be read all the same, and nothing else may, where
   processes, or by one call for many keys, only what had ended before it is older;
 - a store took a write of it later than the change, because the line had kept it on its way beyond its
   deadline (no store can tell that from a new write), or
-- because what the change had left there was gone, by its own time or by a flush, or a glob had found nothing
-  there to leave it for, and another process still had it under way: nothing stands that could keep it out;
+- because what the change had left there was gone, by its own time, by a flush, or under something that the
+  store took late, or a glob had found nothing there to leave it for, and another process still had it under
+  way: nothing stands that could keep it out;
 - the reader, of another process, joined a read or a load that had begun before the change had arrived. A
   load is joined until its writes are over: for two deadlines at most, theirs and of what they are behind.
 """
@@ -257,10 +258,11 @@ class _Judge:
                 continue
             if (applied.value or None) != value or not applied.stored or applied.what == "bury":
                 continue
-            flushed = any(
-                arrived < at < applied.at and name == applied.store for at, name in self.log.flushes
-            )
-            if flushed or (arrived < applied.at and applied.stood is None):
+            gone = [at for at, name in self.log.flushes if name == applied.store]
+            gone += [other.at for other in self.applied[key] if other.late and other.store == applied.store]
+            if any(arrived < at < applied.at for at in gone) or (
+                arrived < applied.at and applied.stood is None
+            ):
                 return True
         return False
 
