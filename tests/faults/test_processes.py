@@ -159,5 +159,6 @@ def test_after_any_fault_nothing_is_older_than_a_lease(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_after_hundreds_of_faults_nothing_is_older_than_a_lease(tmp_path):
     check(suffered(tmp_path, 200, seed=random.getrandbits(32)), 100_000)
