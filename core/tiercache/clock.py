@@ -6,6 +6,7 @@ import os
 import threading
 import time
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
@@ -16,11 +17,6 @@ NEVER: Final = 2**63 - 1
 
 _FUTURE: Final = 86_400_000_000
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)
-
-
-def _boottime() -> float:
-    # time.monotonic stands still while a laptop sleeps; what was cached before would outlive its TTL.
-    return time.clock_gettime(_BOOTTIME)  # type: ignore[arg-type]
 
 
 class Clock:
@@ -42,7 +38,8 @@ class Clock:
         self.wall: Callable[[], float] = source or time.time
         """Seconds since the epoch, as this host has them."""
         self.monotonic: Callable[[], float] = source or (
-            _boottime if _BOOTTIME is not None else time.monotonic
+            # time.monotonic stands still while a laptop sleeps; what was cached before would outlive its TTL.
+            partial(time.clock_gettime, _BOOTTIME) if _BOOTTIME is not None else time.monotonic
         )
         """Seconds since some moment, never stepping; asleep or awake."""
         self.shift = 0

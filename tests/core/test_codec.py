@@ -35,7 +35,20 @@ def codec(serializer="msgpack", compressor="", limit=LIMIT):
 
 
 def read(frame, address=KEY, decoder=DECODER):
-    return decoder.value(address, frame, decoder.head(address, frame))
+    """Return what *frame* holds. Every test that calls this holds the short way to the long one, too."""
+    try:
+        head = decoder.head(address, frame)
+        value = decoder.value(address, frame, head)
+    except Undecodable:
+        assert decoder.fresh(address, frame, -(2**64), -(2**64)) is None
+        raise
+    plain = decoder.fresh(address, frame, head.created_at - 1, head.fresh_until - 1)
+    if plain is not None:
+        times = (head.created_at, head.fresh_until, head.stale_until, head.tags, head.end)
+        assert plain[0] == head.stamp
+        assert plain[1][1:] == times
+        assert same(plain[1].value, value)
+    return value
 
 
 def forged(**changes):
@@ -317,6 +330,49 @@ def test_any_frame_with_a_fitting_checksum_is_a_value_or_undecodable(**parts):
         read(forged(**parts))
     except Undecodable:
         return
+
+
+def test_a_plain_frame_is_read_the_short_way_once_its_like_was_met():
+    decoder = Decoder(SERIALIZERS, COMPRESSORS, limit=LIMIT)
+    frame = codec().encode(KEY, {"a": (1, None)}, 10, 20, 30)
+    assert decoder.fresh(KEY, frame, 9, 19) is None
+    decoder.head(KEY, frame)
+    assert decoder.fresh(KEY, frame, 9, 19) == (10, ({"a": (1, None)}, 10, 20, 30, (), 0))
+    raised = layout.restamped(frame, 99)
+    assert decoder.fresh(KEY, raised, 9, 19) == (99, ({"a": (1, None)}, 10, 20, 30, (), 0))
+
+
+def test_the_short_way_leaves_to_the_long_one_what_is_dead_damaged_or_out_of_the_ordinary():
+    decoder = Decoder(SERIALIZERS, COMPRESSORS, limit=LIMIT)
+    long = "tiercache " * 500
+    frames = [
+        frame
+        for value in ("x", long, 7)
+        for tags in ((), ("a",))
+        for pair in PAIRS
+        for frame in (codec(*pair).encode(KEY, value, 10, 20, 30, tags, end) for end in (0, 30))
+    ]
+    for frame in (*frames, tombstone(KEY, 10, 20)):
+        decoder.head(KEY, frame)
+    plain = codec().encode(KEY, "x", 10, 20, 30)
+    assert decoder.fresh(KEY, plain, 9, 19) is not None
+    assert decoder.fresh(KEY, plain, 10, 19) is None, "created with the marker"
+    assert decoder.fresh(KEY, plain, 9, 20) is None, "over"
+    assert decoder.fresh(b"ns:other", plain, 9, 19) is None
+    assert decoder.fresh(KEY, plain + b"x", 9, 19) is None
+    assert decoder.fresh(KEY, tombstone(KEY, 10, 20), 9, 19) is None
+    assert decoder.fresh(KEY, codec().encode(KEY, 7, 10, 20, 30), 9, 19) is None, "a counter"
+    assert decoder.fresh(KEY, codec().encode(KEY, "x", 10, 20, 30, ("a",)), 9, 19) is None
+    assert decoder.fresh(KEY, codec().encode(KEY, "x", 10, 20, 20, (), 30), 9, 19) is None, "sliding"
+    assert decoder.fresh(KEY, codec("pickle").encode(KEY, "x", 10, 20, 30), 9, 19) is None, "sealed"
+    assert decoder.fresh(KEY, codec("msgpack", "zstd").encode(KEY, long, 10, 20, 30), 9, 19) is None
+    assert Decoder(SERIALIZERS, {}, limit=3).fresh(KEY, plain, 9, 19) is None
+
+
+def test_the_short_way_takes_no_payload_beyond_the_limit():
+    decoder = Decoder(SERIALIZERS, COMPRESSORS, limit=10)
+    decoder.head(KEY, codec().encode(KEY, "short", 10, 20, 30))
+    assert decoder.fresh(KEY, codec().encode(KEY, "as long as this", 10, 20, 30), 9, 19) is None
 
 
 def test_ten_thousand_corrupted_frames_never_give_a_wrong_value():

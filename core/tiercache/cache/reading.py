@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tiercache.clock import Ticker
 from tiercache.contracts import Life
+from tiercache.engine.flights import Found
 from tiercache.engine.house import House
 from tiercache.engine.locks.lending import Lending
 from tiercache.engine.pipeline import Route
@@ -179,8 +180,16 @@ class Reading:
             _, value = await self._supplied(key, loader, way, as_type)
             return default if value is MISSING else value
         way.counts.near_misses += 1
-        # Asked here, so that a miss with nothing behind the near tier costs no further coroutines.
-        found = await way.read_or_stale(key) if way.fars or way.flights.loads else MISSING
+        # Asked here, so that neither a miss with nothing behind the near tier nor a far read costs a further
+        # coroutine.
+        found: Found | Missing = MISSING
+        if key in way.flights.loads:
+            found = await way.read(key)
+        elif way.fars:
+            probe = way.probe(key)
+            found = await probe.join()
+            if found is MISSING:
+                found = way.stood_in(probe)
         if found is MISSING:
             way.counts.missed(key)
             return default

@@ -7,12 +7,14 @@ from __future__ import annotations
 import re
 import struct
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from zlib import crc32
 
 from tiercache import frame as layout
 from tiercache.contracts import Seals
+from tiercache.engine.flights import Found
 from tiercache.entry import MISSING
 from tiercache.errors import Undecodable, Unserializable
-from tiercache.frame import COUNTER, LARGEST, SEALED, SLIDING, TOMBSTONE, Head
+from tiercache.frame import COUNTER, HEADER, LARGEST, SEALED, SLIDING, TOMBSTONE, Head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +22,14 @@ if TYPE_CHECKING:
     from tiercache.contracts import Compressor, Serializer
 
 _Stage = TypeVar("_Stage")
+
+_HEADER: Final = HEADER.size
+_CHECKSUM: Final = _HEADER - 4
+_COPIED: Final = 4096
+"""Bytes up to which a copy is made sooner than a view."""
+_PLAIN = struct.Struct(">Q8sqqqII").unpack_from
+"""Reads a header whose form is known: of bytes 8 to 15 nothing more is to be learned."""
+_tuple = tuple.__new__
 
 _LOWEST: Final = -(2**63)
 _HIGHEST: Final = 2**63 - 1
@@ -136,7 +146,7 @@ class Decoder:
     Frames come from outside and may be damaged, old or hostile: whatever they hold, only Undecodable leaves.
     """
 
-    __slots__ = ("_compressors", "_expanders", "_limit", "_readers", "_serializers")
+    __slots__ = ("_compressors", "_expanders", "_forms", "_limit", "_readers", "_serializers")
 
     def __init__(
         self, serializers: Mapping[str, Serializer], compressors: Mapping[str, Compressor], *, limit: int
@@ -148,6 +158,9 @@ class Decoder:
         self._limit = limit
         self._readers: dict[str, tuple[Callable[[bytes], Any], Callable[[bytes, bytes], bytes] | None]] = {}
         self._expanders: dict[str, Callable[[bytes, int], bytes]] = {}
+        # By bytes 8 to 15 of plain frames, which is all that their headers say but for times and size: the
+        # names behind the header, where the payload begins, and what reads it. One a serializer.
+        self._forms: dict[bytes, tuple[bytes, int, Callable[[bytes], Any]]] = {}
 
     def head(self, address: bytes, frame: bytes) -> Head:
         """Return what *frame* says of itself, once everything but the inside of its payload is checked.
@@ -174,7 +187,35 @@ class Decoder:
             raise Undecodable(f'a frame of serializer "{head.serializer}" must {expected}')
         if head.size > self._limit:
             raise Undecodable(f"a payload of {head.size} bytes; at most {self._limit} are accepted")
+        if not (flags or head.tags or head.compressor):
+            self._forms[frame[8:16]] = (frame[HEADER.size : head.payload], head.payload, reader[0])
         return head
+
+    def fresh(self, address: bytes, frame: bytes, after: int, now: int) -> tuple[int, Found] | None:
+        """Return stamp and entry of *frame* where it is a plain one, well, created after *after*, and fresh
+        at *now*. None says nothing: then `head` and `value` must be asked.
+
+        Plain is what has neither tags nor flags nor a compressor, and a serializer that `head` has met: most
+        of what there is, and judged here in half the time. Every check is made that they make.
+        """
+        form = self._forms.get(frame[8:16])
+        if form is None or len(frame) > _COPIED:
+            return None
+        names, start, loads = form
+        if frame[_HEADER:start] != names:
+            return None
+        stamp, _, created_at, fresh_until, stale_until, size, checksum = _PLAIN(frame)
+        # One copy of so few bytes is made sooner than two more calls.
+        if checksum != crc32(b"".join((address, frame[8:_CHECKSUM], frame[_HEADER:]))):
+            return None
+        if created_at <= after or now >= fresh_until or size > self._limit or size != len(frame) - start:
+            return None
+        try:
+            value = loads(frame[start:])
+        except Exception:  # noqa: BLE001 - `value` meets it again, and says what it is
+            return None
+        # The class's own way in is a function written in Python, and takes twice as long.
+        return stamp, _tuple(Found, (value, created_at, fresh_until, stale_until, (), 0))
 
     def value(self, address: bytes, frame: bytes, head: Head) -> Any:
         """Return the value of *frame*, whose *head* this decoder has checked; MISSING for a tombstone.

@@ -61,11 +61,11 @@ class Far:
         wipes = self.wipe is not None or self.scan is not None
         self.recovery = Recovery(self.guard, clock, swap=self.swap, empty=self.empty if wipes else None)
         self.writes = Writes(self.guard, self.recovery, clock)
-        self.reads = Reads(self.guard, self.recovery, self.writes)
+        self.reads = Reads(self.guard, self.recovery, self.writes, clock)
         self.heads: Reads | None = None
         """Brings the first bytes of frames, once the markers are known; None where the tier can't."""
         if isinstance(tier, Heads):
-            self.heads = Reads(self.guard, self.recovery, self.writes, partial(self._heads, tier))
+            self.heads = Reads(self.guard, self.recovery, self.writes, clock, partial(self._heads, tier))
         self._marked: int | None = None
         self.leases: Leases | None = Leases(tier, clock, self.guard) if isinstance(tier, Locks) else None
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tiercache.entry import MISSING, Missing
 
 if TYPE_CHECKING:
-    from tiercache.engine.batching import Writes
+    from tiercache.engine.batching import Arrival, Writes
     from tiercache.engine.loads import Load
     from tiercache.engine.pipeline import Route
 
@@ -128,9 +128,9 @@ class Probe:
     def __init__(self, route: Route, key: str) -> None:
         self.route = route
         self.key = key
-        self.address = route.address(key)
+        self.address = route.prefix + key
         self.level = 0
-        self.began = route.moment()
+        self.began = 0.0 if route.near is None or route.coherence is None else route.coherence.now()
         """When it began, in the seconds of `Coherence.now`."""
         self.buried = 0
         """The latest tombstone met: older entries of farther tiers are dead."""
@@ -154,32 +154,34 @@ class Probe:
 
     def join(self) -> asyncio.Future[Found | Missing]:
         """Return a future of this caller's own: cancelling it hurts nobody else."""
-        waiter: asyncio.Future[Found | Missing] = asyncio.get_running_loop().create_future()
+        # What the loop would make, in half the time.
+        waiter: asyncio.Future[Found | Missing] = asyncio.Future(loop=asyncio.get_running_loop())
         self.waiters.append(waiter)
         return waiter
 
-    def land(self, frame: bytes | None, *, failed: bool) -> None:
+    def land(self, frame: bytes | None, arrival: Arrival, *, failed: bool) -> None:
         """Judge what the tier at this level has; go on to the next one, or finish."""
+        route = self.route
         self.failures += failed
         try:
-            found = MISSING if failed else self.route.judge(self, frame)
-            if found is not MISSING and self.route.near is not None:
-                self.route.arrived(self, found)
+            found = MISSING if failed else route.judge(self, frame, arrival)
+            if found is not MISSING and route.near is not None:
+                route.arrived(self, found, arrival)
         except Exception:
             log.exception("a far read ended in an error of tiercache or of a plugin; taken as a miss")
             found = MISSING
-        counts = self.route.counts
-        counts.landed(self.key, self.level, hit=found is not MISSING, failed=failed)
+        route.counts.landed(self.key, self.level, hit=found is not MISSING, failed=failed)
         self.level += 1
-        if found is MISSING and self.level < len(self.route.fars):
-            self.route.fars[self.level].reads.submit(self.address, self)
+        if found is MISSING and self.level < len(route.fars):
+            route.fars[self.level].reads.submit(self.address, self)
             return
         self.finish(found)
 
     def finish(self, found: Found | Missing) -> None:
         """Give everybody who waits what was *found*."""
-        if self.route.flights.probes.get(self.key) is self:
-            del self.route.flights.probes[self.key]
+        probes = self.route.flights.probes
+        if probes.get(self.key) is self:
+            del probes[self.key]
         for waiter in self.waiters:
             if not waiter.done():
                 waiter.set_result(found)

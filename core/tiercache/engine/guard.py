@@ -43,6 +43,9 @@ async def answers(
     results = list(await act(items))
     if len(results) != len(items):
         raise TierError(f"gave {len(results)} answers where {len(items)} were asked for")
+    if set(map(type, results)).issubset(kinds):
+        # What well-made tiers answer, found in C: a tenth of the time that the rest takes.
+        return results
     for result in results:
         if not isinstance(result, kinds):
             raise TierError(f"answered with {type(result).__name__}, not {kinds[0].__name__}")
@@ -120,6 +123,8 @@ class Guard:
 
     def barred(self) -> bool:
         """Whether a call would give None at once."""
+        if self.breaker.state == "closed":
+            return self._closed or self._deadlines.strays > 0
         return self._closed or self._deadlines.strays > 0 or self.breaker.barred()
 
     async def open(self) -> None:

@@ -27,7 +27,7 @@ from tiercache.engine.telemetry import Options, Telemetry, Watch
 from tiercache.entry import Entry, Hot
 from tiercache.errors import TierError, Undecodable, Unsupported
 from tiercache.frame import TOMBSTONE
-from tiercache.keys import check_key, glob, literal_prefix
+from tiercache.keys import LONGEST, check_key, glob, literal_prefix
 
 log = logging.getLogger("tiercache.cache")
 
@@ -110,7 +110,9 @@ class House:
 
         Raises InvalidKey for what is no key, ValueError for a name that no route has.
         """
-        check_key(key)
+        if not (type(key) is str and 0 < len(key) <= LONGEST and key.isascii() and key.isprintable()):
+            # Written out from there, what nearly all keys are: its call would cost as much as the look.
+            check_key(key)
         if name is not None:
             try:
                 return self.routes[name]

@@ -16,6 +16,7 @@ from tiercache.engine.stats import OTHER, Patterns
 from tiercache.entry import FOREVER, MISSING, UNPROVEN, Entry, Missing, Terms, Trust
 
 if TYPE_CHECKING:
+    from tiercache.engine.batching import Arrival
     from tiercache.engine.sliding import Slides
 
 _EXACT_TERMS: Final = 64
@@ -26,7 +27,8 @@ class Keeping:
     """Puts the entries of one route into its near tier; does nothing where it has none."""
 
     __slots__ = (
-        "_alone", "_clock", "_hits", "_terms", "coherence", "near", "patterns", "route", "rules", "slides",
+        "_alone", "_clock", "_hits", "_plain", "_terms", "coherence", "near", "patterns", "route", "rules",
+        "slides",
     )  # fmt: skip
 
     def __init__(self, route: str, near: NearTier | None, clock: Clock, rules: Rules) -> None:
@@ -41,6 +43,7 @@ class Keeping:
         self.patterns = Patterns()
         """The cache's own, once it is built."""
         self._alone = False
+        self._plain = rules.refresh_ahead is None and rules.sliding is None and not rules.coherent
         self._terms: dict[tuple[float, float, Trust, str], Terms] = {}
         self._hits: Counter[str] = Counter()
 
@@ -74,19 +77,20 @@ class Keeping:
             if terms.trust.until == -math.inf:
                 self._hits[terms.pattern] += self._terms.pop(key).hits
 
-    def keep(self, key: str, found: Found, began: float) -> None:
+    def keep(self, key: str, found: Found, began: float, arrival: Arrival) -> None:
         """Put a far entry, whose read began at *began*, into the near tier. Its life is never lengthened,
         whatever the wall clock did.
         """
-        if self.near is None:
+        near = self.near
+        if near is None:
             return
         remaining = math.inf
         if found.fresh_until < NEVER:
             life = (found.fresh_until - found.created_at) / 1_000_000
-            remaining = (found.fresh_until - self._clock.micros()) / 1_000_000
+            remaining = (found.fresh_until - arrival.now) / 1_000_000
             remaining = min(remaining, max(life, 0.0) + _PROMOTION_SLACK)
         if self.slides is not None and found.end:
-            remaining = min(self.slides.left(found, remaining), self.near.max_ttl)
+            remaining = min(self.slides.left(found, remaining), near.max_ttl)
             if remaining > 0:
                 self.put(key, found.value, found.created_at, remaining, 0.0, 0.0, found.tags, began)
             return
@@ -95,6 +99,18 @@ class Keeping:
             stale = (found.stale_until - found.fresh_until) / 1_000_000
         elif found.fresh_until >= NEVER:
             stale = 0.0
+        coherence = self.coherence
+        if self._plain and (coherence is None or (arrival.trusted is coherence and began >= coherence.since)):
+            # What `place` and `put` come to, where nothing is to be asked any more.
+            trust = FOREVER if coherence is None else coherence.trust
+            pattern = self.patterns.name(key) if self.patterns.declared else OTHER
+            terms = self._terms.get((stale, 0.0, trust, pattern)) or self.terms(stale, 0.0, trust, pattern)
+            if remaining > near.max_ttl:
+                remaining = near.max_ttl
+            near.put(
+                Entry(key, found.value, found.created_at, arrival.monotonic + remaining, terms), found.tags
+            )
+            return
         self.place(key, found.value, found.created_at, remaining, stale, found.tags, began)
 
     def place(

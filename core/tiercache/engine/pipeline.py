@@ -13,6 +13,7 @@ from typing import Any
 from tiercache.clock import NEVER, Clock
 from tiercache.contracts import Life, NearTier, Pattern, Record
 from tiercache.engine import calling, judging, loads
+from tiercache.engine.batching import Arrival
 from tiercache.engine.codec import Codec, Decoder
 from tiercache.engine.coherence import Coherence
 from tiercache.engine.far import Far
@@ -35,9 +36,9 @@ class Route:
     """The tiers of a route, nearest first, and what its entries live by."""
 
     __slots__ = (
-        "_alone", "_chance", "_house", "_others", "_prefix", "authority", "behind", "clock", "coherence",
+        "_alone", "_chance", "_house", "_others", "_proves", "authority", "behind", "clock", "coherence",
         "copies", "counts", "decoder", "fars", "flights", "keeping", "life", "load", "markers", "name",
-        "near", "negatives", "rules", "save", "slides", "supply", "turns", "watch", "watchers",
+        "near", "negatives", "prefix", "rules", "save", "slides", "supply", "turns", "watch", "watchers",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +84,7 @@ class Route:
             (far for far in self.fars if far.scope == "shared"), self.fars[0] if self.fars else None
         )
         """The one tier that answers what must not be guessed; None: the near tier."""
+        self._proves = self.rules.coherent and self.authority is not None
         self.coherence: Coherence | None = None
         """What others' changes to the authority are known by."""
         self.behind: tuple[Far, ...] = ()
@@ -97,7 +99,7 @@ class Route:
         if self.rules.lock and self.authority is not None and self.authority.leases is not None:
             self.turns = Turns(self, self.authority, self.authority.leases)
         self.load, self.save, self.watchers = composed(patterns, calling.load, self._save)
-        self._prefix = f"{namespace}:"
+        self.prefix = f"{namespace}:"
         self._others: tuple[tuple[NearTier, ...], tuple[Far, ...]] = ((), ())
         self._alone = True
         self._house: tuple[Flights, ...] = (self.flights,)
@@ -126,7 +128,7 @@ class Route:
 
     def address(self, key: str) -> str:
         """Return *key* as far tiers know it."""
-        return self._prefix + key
+        return self.prefix + key
 
     def moment(self) -> float:
         """Return now, in the seconds of `Coherence.now`."""
@@ -168,25 +170,21 @@ class Route:
             return Found(load.landed, self.clock.micros(), until, until, load.life.tags)
         return await self.probe(key, reading=reading).join() if self.fars else MISSING
 
-    async def read_or_stale(self, key: str) -> Found | Missing:
-        """As `read`; where no far tier could answer, a stale copy of the near tier stands in."""
-        if not self.fars or self.flights.loads.get(key) is not None:
-            return await self.read(key)
-        probe = self.probe(key)
-        found = await probe.join()
-        if self.near and found is MISSING and probe.failures == len(self.fars) and not probe.detached:
-            found = self.keeping.stale_copy(key)
-            if found is not MISSING and not self.lives(key, found):
-                return MISSING
-            self.counts.stale_served += found is not MISSING
+    def stood_in(self, probe: Probe) -> Found | Missing:
+        """Return the stale copy of the near tier that stands in where *probe* was answered by no far tier."""
+        if self.near is None or probe.failures < len(self.fars) or probe.detached:
+            return MISSING
+        found = self.keeping.stale_copy(probe.key)
+        if found is MISSING or not self.lives(probe.key, found):
+            return MISSING
+        self.counts.stale_served += 1
         return found
 
     def probe(self, key: str, *, reading: bool = True) -> Probe:
         """Return the far read that is under way for *key*, or start one. Not *reading*: it is a mere look."""
-        coherent = self.rules.coherent and self.authority is not None
-        probe = None if coherent else self.flights.probes.get(key)
+        probe = None if self._proves else self.flights.probes.get(key)
         if probe is None:
-            probe = Proof(self, key) if coherent else Probe(self, key)
+            probe = Proof(self, key) if self._proves else Probe(self, key)
             probe.start()
         probe.reading = probe.reading or reading
         return probe
@@ -194,10 +192,10 @@ class Route:
     judge = judging.judge
     head = judging.head
 
-    def arrived(self, probe: Probe, found: Found) -> None:
+    def arrived(self, probe: Probe, found: Found, arrival: Arrival) -> None:
         """Keep what a probe found in the near tier, unless the key changed meanwhile."""
         if not probe.detached:
-            self.keeping.keep(probe.key, found, probe.began)
+            self.keeping.keep(probe.key, found, probe.began, arrival)
 
     def loaded(
         self, load: loads.Load, brought: Any, began: int

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tiercache.engine.batching import Arrival
 from tiercache.engine.flights import Found, Probe
 from tiercache.frame import COUNTER, HEADER, SLIDING, TOMBSTONE
 
@@ -30,10 +31,10 @@ class Proof(Probe):
         else:
             route.authority.heads.submit(self.address, _Asked(self))
 
-    def told(self, head: bytes | None, *, failed: bool) -> None:
+    def told(self, head: bytes | None, arrival: Arrival, *, failed: bool) -> None:
         """Go on with what the authority says of its frame."""
         if failed or head is None:
-            self.land(None, failed=failed)
+            self.land(None, arrival, failed=failed)
             return
         found = self._same(head)
         if found is None:
@@ -76,6 +77,6 @@ class _Asked:
         """The span that the proof belongs to."""
         return self._proof.origin
 
-    def land(self, frame: bytes | None, *, failed: bool) -> None:
+    def land(self, frame: bytes | None, arrival: Arrival, *, failed: bool) -> None:
         """Hand it on."""
-        self._proof.told(frame, failed=failed)
+        self._proof.told(frame, arrival, failed=failed)

@@ -67,7 +67,7 @@ class Patterns:
     is one row a pattern, and one for the rest.
     """
 
-    __slots__ = ("_matches", "_names", "declared", "rows")
+    __slots__ = ("_matches", "_names", "declared", "other", "rows")
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
         self._names = tuple(dict.fromkeys(patterns))
@@ -75,6 +75,8 @@ class Patterns:
         """Whether there is any."""
         self.rows = {pattern: PatternCounts() for pattern in (*self._names, OTHER)}
         """By pattern."""
+        self.other = self.rows[OTHER]
+        """The row of all keys, where no pattern is declared."""
         # One expression for all: alternatives are tried in their order, too, and several times faster.
         whole = "|".join(f"({glob(pattern).pattern})" for pattern in self._names)
         self._matches = re.compile(whole, re.DOTALL).fullmatch if whole else None
@@ -121,17 +123,20 @@ class RouteCounts:
 
     def landed(self, key: str, level: int, *, hit: bool, failed: bool) -> None:
         """Count a read that the far tier at *level* answered, or could not."""
-        while len(self.far) <= level:
-            self.far.append([0, 0, 0])
-        self.far[level][2 if failed else 1 - hit] += 1
+        far = self.far
+        while len(far) <= level:
+            far.append([0, 0, 0])
+        far[level][2 if failed else 1 - hit] += 1
         if hit:
             self.near_promotions += 1
-            self.patterns.of(key).hits += 1
+            patterns = self.patterns
+            (patterns.of(key) if patterns.declared else patterns.other).hits += 1
 
     def missed(self, key: str) -> None:
         """Count a read that no tier could answer."""
         self.misses += 1
-        self.patterns.of(key).misses += 1
+        patterns = self.patterns
+        (patterns.of(key) if patterns.declared else patterns.other).misses += 1
 
 
 class Snapshot:

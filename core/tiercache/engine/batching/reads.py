@@ -6,14 +6,30 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from tiercache.clock import Clock
 from tiercache.engine.guard import FRAMES, Guard, answers
 from tiercache.engine.recovery import Recovery
 
 if TYPE_CHECKING:
     from tiercache.engine.batching.writes import Writes
+    from tiercache.engine.coherence import Coherence
 
 MOST_KEYS: Final = 512
 """Keys that one call may carry."""
+
+
+class Arrival:
+    """What came together from a far tier: what is asked of clocks and leases once for all of it."""
+
+    __slots__ = ("monotonic", "now", "trusted")
+
+    def __init__(self, clock: Clock) -> None:
+        self.now = clock.micros()
+        """The wall time in microseconds."""
+        self.monotonic = clock.monotonic()
+        """The same moment, for what stays in this process."""
+        self.trusted: Coherence | None = None
+        """Whose lease was found to live; None: nobody has asked yet, or none does."""
 
 
 class Landing(Protocol):
@@ -24,28 +40,26 @@ class Landing(Protocol):
         """The span that the read belongs to; None where there is none."""
         ...
 
-    def land(self, frame: bytes | None, *, failed: bool) -> None:
+    def land(self, frame: bytes | None, arrival: Arrival, *, failed: bool) -> None:
         """Take the frame, or None: a miss, or a tier that *failed*. Must not raise."""
         ...
-
-
-def _missed(landing: Landing) -> None:
-    landing.land(None, failed=True)
 
 
 class Reads:
     """The reads of one far tier, one batch in flight at a time."""
 
-    __slots__ = ("_act", "_batch", "_guard", "_recovery", "_task", "_waiting", "_writes")
+    __slots__ = ("_act", "_batch", "_clock", "_guard", "_recovery", "_task", "_waiting", "_writes")
 
     def __init__(
         self,
         guard: Guard,
         recovery: Recovery,
         writes: Writes,
+        clock: Clock,
         act: Callable[[Sequence[str]], Awaitable[Sequence[bytes | None]]] | None = None,
     ) -> None:
         self._act = act
+        self._clock = clock
         self._guard = guard
         self._recovery = recovery
         self._writes = writes
@@ -56,7 +70,7 @@ class Reads:
     def submit(self, address: str, landing: Landing) -> None:
         """Read *address* and hand the frame to *landing*, never before this returns."""
         if self._guard.barred() or self._recovery.hides(address):
-            asyncio.get_running_loop().call_soon(_missed, landing)
+            asyncio.get_running_loop().call_soon(self._missed, landing)
             return
         waiting = self._waiting.get(address)
         if waiting is not None:
@@ -65,6 +79,9 @@ class Reads:
         self._waiting[address] = [landing]
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="tiercache-reads")
+
+    def _missed(self, landing: Landing) -> None:
+        landing.land(None, Arrival(self._clock), failed=True)
 
     @property
     def busy(self) -> bool:
@@ -109,15 +126,22 @@ class Reads:
 
     def _land(self, frames: list[bytes | None] | None) -> None:
         batch, self._batch = self._batch, {}
-        hides = self._recovery.hides
-        for index, (address, landings) in enumerate(batch.items()):
+        arrival = Arrival(self._clock)
+        if frames is None:
+            for landings in batch.values():
+                for landing in landings:
+                    landing.land(None, arrival, failed=True)
+            return
+        hides = self._recovery.hides if len(self._recovery) else None
+        total = 0
+        for (address, landings), frame in zip(batch.items(), frames, strict=True):
             # Hidden: a write that was acknowledged meanwhile has not reached the tier.
-            failed = frames is None or hides(address)
-            frame = None if frames is None or failed else frames[index]
-            if frame is not None:
-                self._guard.counts.bytes_read += len(frame)
+            failed = hides is not None and hides(address)
+            if frame is not None and not failed:
+                total += len(frame)
             for landing in landings:
-                landing.land(frame, failed=failed)
+                landing.land(None if failed else frame, arrival, failed=failed)
+        self._guard.counts.bytes_read += total
 
     def _give_up(self) -> None:
         """Leave the task to itself; whoever waits has missed."""

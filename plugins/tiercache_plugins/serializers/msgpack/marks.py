@@ -19,6 +19,8 @@ REGISTERED: Final = 36
 
 MARKED: Final = b"\xc7\x00"
 """How every mark is written: ext 8 of no bytes. Where these are not in the data, there is no mark."""
+EXT: Final = MARKED[0]
+"""What every mark begins with. One byte, as a number, is looked for in a tenth of the time of two."""
 
 
 class Mark:

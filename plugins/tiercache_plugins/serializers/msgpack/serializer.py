@@ -23,6 +23,7 @@ from ormsgpack import Ext, packb, unpackb
 from tiercache import Undecodable, Unserializable
 from tiercache_plugins.serializers.msgpack.forms import Form
 from tiercache_plugins.serializers.msgpack.marks import (
+    EXT,
     FROZENSET,
     MARKED,
     MARKS,
@@ -84,7 +85,7 @@ class MsgpackSerializer:
     def loads(self, data: bytes) -> Any:
         """Return the value of *data*. Raises Undecodable, and nothing else, for what `dumps` did not make."""
         try:
-            if MARKED not in data:
+            if EXT not in data or MARKED not in data:
                 return unpackb(data, ext_hook=self._read, option=_ANY_KEY)
             return self._restorer.restore(unpackb(data, ext_hook=self._read_marks, option=_ANY_KEY))
         except Undecodable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AskError, MaxConnectionsError, RedisError, ResponseError, TryAgainError
@@ -15,6 +15,8 @@ Reply = Any
 
 SCANNED: Final = 1000
 """Keys that one SCAN looks at: the server's loop is held for about 0.5 ms."""
+
+_TEXT: Final = frozenset({str})
 
 # Its older name is deprecated in the releases that have the newer one.
 _CAN_READ: Final = "can_read" if hasattr(AbstractConnection, "can_read") else "can_read_destructive"
@@ -219,6 +221,13 @@ def packed(commands: Sequence[Command]) -> bytes:
     out: list[bytes] = []
     for command in commands:
         out.append(b"*%d\r\n" % len(command))
+        if set(map(type, command)) == _TEXT:
+            # A read of many keys: put together as text, a third of the time.
+            words = cast("tuple[str, ...]", command)
+            text = "".join([f"${len(word)}\r\n{word}\r\n" for word in words])
+            if text.isascii():
+                out.append(text.encode())
+                continue
         for part in command:
             data = part if isinstance(part, bytes) else str(part).encode()
             out.append(b"$%d\r\n%b\r\n" % (len(data), data))

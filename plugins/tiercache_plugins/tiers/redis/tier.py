@@ -137,9 +137,11 @@ class RedisTier(Lender):
 
     async def read(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """Return the frame of each key, by MGET. Asked once more where a connection breaks."""
-        frames: list[bytes | None] = [None] * len(keys)
         groups = self._groups(keys, _READ_AT_ONCE)
         replies = await self._run([("MGET", *map(keys.__getitem__, group)) for group in groups], again=True)
+        if len(groups) == 1 and isinstance(groups[0], range):
+            return list(replies[0])
+        frames: list[bytes | None] = [None] * len(keys)
         for group, reply in zip(groups, replies, strict=True):
             for i, frame in zip(group, reply, strict=True):
                 frames[i] = frame
