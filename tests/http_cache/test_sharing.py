@@ -149,7 +149,7 @@ async def play(script):
                 answers = await asyncio.gather(*(w.ask("/a", request) for request in requests))
                 for answer, request in zip(answers, requests, strict=True):
                     shop.judge(answer, request, known, version)
-            await until(lambda: not w.app._leading._behind)
+            await until(lambda: not w.app._serving._leading._behind)
         assert w.http.counts.troubles == 0
 
 

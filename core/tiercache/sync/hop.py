@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tiercache.entry import MISSING
@@ -27,6 +27,20 @@ class Hop:
         routes = cache._house.routes.values()  # noqa: SLF001 - its other face
         self._watched = any(route.watchers or route.supply is not None for route in routes)
         self._plain = self._written_out == "entries" and not self._watched
+
+    @property
+    def cache(self) -> Cache:
+        """The cache itself. Its methods are for its own event loop; `run` takes coroutines there."""
+        return self._cache
+
+    def run(self, act: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what the coroutine that *act* makes brings, run by the cache's event loop.
+
+        For what is built on a cache, and used by threads. It runs in the context of the caller. A caller who
+        is interrupted cancels it. Raises what it raises, CacheClosed, and RuntimeError on the loop's own
+        thread.
+        """
+        return self._ask(act())
 
     @property
     def _written_out(self) -> str:

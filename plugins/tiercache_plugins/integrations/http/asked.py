@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any, Final
 from urllib.parse import quote
 
 from tiercache_plugins.integrations.http.fields import Directives, members
 from tiercache_plugins.integrations.http.settings import HttpSettings
+from tiercache_plugins.integrations.http.status import Handling
 
 Scope = MutableMapping[str, Any]
 
@@ -18,7 +19,12 @@ SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 CONDITIONS: Final = (b"if-match", b"if-unmodified-since", b"if-none-match", b"if-modified-since", b"if-range")
 """Fields that make a request conditional."""
 LONGEST_KEY: Final = 900
-"""Bytes of a key beyond which its end is a hash; a variant's suffix has to fit into the kernel's 1,024."""
+"""Bytes of a key beyond which its end is a hash; the suffixes of a partition and of a variant have to fit
+into the kernel's 1,024.
+"""
+PARTITION: Final = "tiercache.partition"
+"""Where a scope tells whose its response is, for a cache that serves several users."""
+PARTITION_LENGTH: Final = 32
 READABLE: Final = 640
 """Bytes of a long key that stay as they are, for invalidation by prefix."""
 
@@ -34,8 +40,10 @@ class Asked:
 
     __slots__ = (
         "_directives",
+        "_partition",
         "credentials",
         "fields",
+        "handling",
         "key",
         "keyed",
         "method",
@@ -50,8 +58,13 @@ class Asked:
         self.fields: dict[str, list[str]] = {}
         for name, value in scope["headers"]:
             self.fields.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-        self.credentials = frozenset(name for name in settings.credentials if name in self.fields)
+        shown = frozenset(name for name in settings.credentials if name in self.fields)
+        self.credentials = shown if settings.shared else frozenset()
+        """Fields that tell who asks, where the key does not."""
+        self.handling = Handling()
+        """What became of the request."""
         self._directives: Directives | None = None
+        self._partition = self._parted(scope.get(PARTITION))
         self.origin = self._origin(scope)
         """Scheme and host of the target; None where they are unclear."""
         self.url = _url(scope)
@@ -60,9 +73,14 @@ class Asked:
         """The cache key of the target."""
         if self.origin is not None and self.url is not None:
             path, _, query = self.url.partition("?")
-            self.key = target_key(settings.prefix, path, query, self.origin)
+            self.key = self.key_of(path, query)
         self.keyed = frozenset(name for name in settings.keyed if name in self.fields)
         """Fields of the request that every response varies by, whether it says so or not."""
+
+    def key_of(self, path: str, query: str) -> str:
+        """Return the key of another target on the same host, for whoever asks here."""
+        assert self.origin is not None
+        return target_key(self.settings.prefix, path, query, self.origin) + self._partition
 
     def field(self, name: str) -> str | None:
         """Return the lines of the field *name* as one."""
@@ -94,19 +112,36 @@ class Asked:
 
         A name such as "cookie:session" stands for one cookie. Credentials go in, so a hash comes out.
         """
-        digest = hashlib.sha256()
+        parts = []
         for name in vary:
             value = self._cookie(name[7:]) if name.startswith("cookie:") else self._normal(name)
-            for part in (name, "-" if value is None else f"+{value}"):
-                raw = part.encode("utf-8", "surrogateescape")
-                digest.update(len(raw).to_bytes(4, "big") + raw)
-        return digest.hexdigest()[:40]
+            parts += [name, "-" if value is None else f"+{value}"]
+        return _digest(parts)[:40]
 
     def names(self, vary: tuple[str, ...]) -> bool:
         """Whether the request carries one of the fields, or cookies, of *vary*."""
         return any(
             bool(self._cookie(name[7:]) if name.startswith("cookie:") else self.field(name)) for name in vary
         )
+
+    def _parted(self, named: str | None) -> str:
+        """Return what keeps the keys of those apart who may not see each other's responses.
+
+        That is whom *named* tells, else, in a private cache, whoever shows these credentials. The end of a
+        key is a scheme and a host, or this, which is neither.
+        """
+        if self.settings.shared and named is None:
+            return ""
+        kind = "shared" if self.settings.shared else "private"
+        if named is not None:
+            parts = [kind, "named", named]
+        else:
+            parts = [kind, "shown"]
+            for name in self.settings.credentials:
+                if name in self.fields:
+                    # Line by line: two lines are not one that holds a comma.
+                    parts += [name, str(len(self.fields[name])), *self.fields[name]]
+        return f"|{_digest(parts)[:PARTITION_LENGTH]}"
 
     def _normal(self, name: str) -> str | None:
         value = self.field(name)
@@ -138,6 +173,14 @@ class Asked:
         if not _HOST.fullmatch(host) or scheme not in {"http", "https"}:
             return None
         return origin_of(scheme, host)
+
+
+def _digest(parts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        raw = part.encode("utf-8", "surrogateescape")
+        digest.update(len(raw).to_bytes(4, "big") + raw)
+    return digest.hexdigest()
 
 
 def _url(scope: Scope) -> str | None:

@@ -96,13 +96,16 @@ def lifetime(
     *,
     targeted: bool,
     assumed: float | None,
+    shared: bool = True,
+    estimate: bool = True,
 ) -> Life:
-    """Return how long a response is fresh in a shared cache.
+    """Return how long a response is fresh, in a cache that is *shared* or in a private one.
 
-    *assumed* is how long one is that says nothing; None: then it is estimated from Last-Modified.
+    *assumed* is how long one is that says nothing; None: then it is estimated from Last-Modified, if
+    *estimate* allows that.
     """
     headers = list(headers)
-    for name in ("s-maxage", "max-age"):
+    for name in ("s-maxage", "max-age") if shared else ("max-age",):
         if (delta := directives.delta(name)) is not None:
             return Life(float(delta), stated=True)
     dates = lines(headers, b"date")
@@ -113,7 +116,7 @@ def lifetime(
         return Life(0.0 if until is None else max(until - since, 0.0), stated=True)
     if assumed is not None:
         return Life(assumed, stated=False)
-    if status in ESTIMATED or "public" in directives:
+    if estimate and (status in ESTIMATED or "public" in directives):
         changed = http_date(joined(headers, b"last-modified") or "", received)
         if changed is not None:
             return Life(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urljoin, urlsplit
 
-from tiercache_plugins.integrations.http.asked import Asked, can_be_keyed, origin_of, target_key
+from tiercache_plugins.integrations.http.asked import Asked, can_be_keyed, origin_of
 from tiercache_plugins.integrations.http.fields import LONGEST, Headers, lines
 
 
@@ -15,25 +15,24 @@ def outdated(asked: Asked, status: int, headers: Headers) -> list[str]:
     """
     if not 200 <= status < 400 or asked.key is None:
         return []
-    assert asked.origin is not None
     headers = list(headers)
     keys = [asked.key]
     for name in (b"location", b"content-location"):
         for line in lines(headers, name):
-            key = _key(line, f"{asked.origin}{asked.url}", asked.origin, asked.settings.prefix)
+            key = _key(line, asked)
             if key is not None:
                 keys.append(key)
     return list(dict.fromkeys(keys))
 
 
-def _key(reference: str, base: str, origin: str, prefix: str) -> str | None:
+def _key(reference: str, asked: Asked) -> str | None:
     if len(reference) > LONGEST:
         return None
     try:
-        parts = urlsplit(urljoin(base, reference.strip()))
-        if origin_of(parts.scheme, parts.netloc.rpartition("@")[2]) != origin:
+        parts = urlsplit(urljoin(f"{asked.origin}{asked.url}", reference.strip()))
+        if origin_of(parts.scheme, parts.netloc.rpartition("@")[2]) != asked.origin:
             return None
     except ValueError:
         return None
     path = parts.path or "/"
-    return target_key(prefix, path, parts.query, origin) if can_be_keyed(path, parts.query) else None
+    return asked.key_of(path, parts.query) if can_be_keyed(path, parts.query) else None

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from contextvars import ContextVar
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from tiercache import Loaded
 from tiercache_plugins.integrations.http.answering import Message, Receive, Send, answer
@@ -17,7 +17,7 @@ from tiercache_plugins.integrations.http.passes import Passes
 from tiercache_plugins.integrations.http.reuse import Use, judge, may_stand_in
 from tiercache_plugins.integrations.http.rules import filled
 from tiercache_plugins.integrations.http.shelf import Place
-from tiercache_plugins.integrations.http.status import cache_status
+from tiercache_plugins.integrations.http.status import Handling
 from tiercache_plugins.integrations.http.stored import OWN_TAG, Stored
 from tiercache_plugins.integrations.http.storing import Refused, Storable, may_store
 from tiercache_plugins.integrations.http.validation import updated
@@ -108,7 +108,14 @@ class Leading:
         if known is None and flight.stale is not None and asked.keyed <= set(flight.stale.vary):
             known = flight.stale.response
         old = None
-        if known is not None and judge(asked, place.vary, known, self._http.clock()) is not Use.NEVER:
+        use = Use.NEVER if known is None else judge(asked, place.vary, known, self._http.clock())
+        if known is not None and use is Use.STALE:
+            # Who takes it stale need not ask; those who wait for a fresh one do that by themselves.
+            flight.settle(Outcome.UNSHARED)
+            self._http.counts.stale += 1
+            await self._answer(asked, place.vary, known, send, hit=True)
+            return
+        if known is not None and use is not Use.NEVER:
             old, why = Old(known, place.vary), "stale" if place.response is None else why
         exchange: Exchange
 
@@ -117,7 +124,8 @@ class Leading:
 
         exchange = Exchange(
             asked, scope, receive, send, old=old, clock=self._http.clock, terms=self._http.endpoints.terms,
-            status=partial(self._member, why), keep=keep, refused=partial(self._refused, asked, flight),
+            status=partial(self._member, asked, why), keep=keep,
+            refused=partial(self._refused, asked, flight),
         )  # fmt: skip
         assert asked.key is not None
         token = self._asking.set(self._asking.get() | {asked.key})
@@ -233,13 +241,13 @@ class Leading:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _answer(
-        self, asked: Asked, vary: tuple[str, ...], one: Stored, send: Send, **said: object
+        self, asked: Asked, vary: tuple[str, ...], one: Stored, send: Send, **said: Any
     ) -> None:
         now, name = self._http.clock(), self._http.settings.name
-        ttl = one.lifetime - one.aged(now)
-        status = None if name is None else cache_status(name, ttl=ttl, **said)  # type: ignore[arg-type]
-        await answer(asked, vary, one, status, now, send)
+        asked.handling = Handling(ttl=one.lifetime - one.aged(now), **said)
+        await answer(asked, vary, one, asked.handling.member(name) if name else None, now, send)
 
-    def _member(self, why: str, code: int, stored: bool) -> bytes | None:
+    def _member(self, asked: Asked, why: str, code: int, stored: bool) -> bytes | None:
         name = self._http.settings.name
-        return None if name is None else cache_status(name, forwarded=why, answered=code, stored=stored)
+        asked.handling = Handling(forwarded=why, answered=code, stored=stored)
+        return asked.handling.member(name) if name else None

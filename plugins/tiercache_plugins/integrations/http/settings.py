@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Final
+from datetime import timedelta
+from typing import Any, Final
+
+from tiercache.units import seconds
 
 CREDENTIALS: Final = (
     "authorization", "cookie", "proxy-authorization", "x-access-token", "x-amz-security-token", "x-api-key",
@@ -54,3 +58,31 @@ class HttpSettings:
     """Fields that tell who asks."""
     keyed: tuple[str, ...] = KEYED
     """Fields that responses differ by wherever they are sent."""
+    shared: bool = True
+    """Whether the cache may show a response to another user. Otherwise it is private: it stores what is meant
+    for one user as well, and what was sent to other credentials is never found."""
+    estimate: bool = True
+    """Whether the freshness of a response that states none is estimated from Last-Modified, where `ttl` says
+    nothing of it either."""
+
+
+def finite(value: float | str | timedelta) -> float:
+    """Return a duration in seconds. Raises ValueError for one without an end, and for what is none."""
+    found = seconds(value)
+    if math.isinf(found):
+        raise ValueError('"never" is not accepted here; a duration such as "5m" is')
+    return found
+
+
+def checked_prefix(value: Any) -> str:
+    """Return *value*, which keys may begin with. Raises ValueError for what they may not."""
+    if (
+        not isinstance(value, str)
+        or not 1 <= len(value) <= 64
+        or not value.isascii()
+        or not value.isprintable()
+    ):
+        raise ValueError(f"{value!r} is no prefix; 1 to 64 printable characters of ASCII are accepted")
+    if "#" in value or "|" in value:
+        raise ValueError(f'{value!r} is no prefix: "#" and "|" part what follows it')
+    return value

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from tiercache.units import seconds, size
+from tiercache.units import size
 from tiercache_plugins.integrations.http.middleware import HttpCacheMiddleware
-from tiercache_plugins.integrations.http.settings import HttpSettings
+from tiercache_plugins.integrations.http.settings import HttpSettings, checked_prefix, finite
 from tiercache_plugins.integrations.http.web import HttpCache
 
 _DEFAULTS = HttpSettings()
@@ -62,12 +61,12 @@ def setup_fastapi_caching(
     if api_cache_prefix is None:
         api_cache_prefix = getattr(config, "api_cache_prefix", _DEFAULTS.prefix)
     settings = HttpSettings(
-        prefix=_prefix(api_cache_prefix),
+        prefix=checked_prefix(api_cache_prefix),
         route=route,
-        ttl=None if api_cache_ttl is None else _span(api_cache_ttl),
+        ttl=None if api_cache_ttl is None else finite(api_cache_ttl),
         max_body=size(max_body),
-        keep=_span(keep),
-        stale_if_error=0.0 if stale_if_error is None else _span(stale_if_error),
+        keep=finite(keep),
+        stale_if_error=0.0 if stale_if_error is None else finite(stale_if_error),
         heed_requests=heed_requests,
         store_cookies=store_cookies,
         make_etags=make_etags,
@@ -80,23 +79,3 @@ def setup_fastapi_caching(
         if callable(told := getattr(source, "stands_before", None)):
             told(http)
     return http
-
-
-def _span(value: float | str | timedelta) -> float:
-    found = seconds(value)
-    if math.isinf(found):
-        raise ValueError('"never" is not accepted here; a duration such as "5m" is')
-    return found
-
-
-def _prefix(value: Any) -> str:
-    if (
-        not isinstance(value, str)
-        or not 1 <= len(value) <= 64
-        or not value.isascii()
-        or not value.isprintable()
-    ):
-        raise ValueError(f"{value!r} is no prefix; 1 to 64 printable characters of ASCII are accepted")
-    if "#" in value or "|" in value:
-        raise ValueError(f'{value!r} is no prefix: "#" and "|" part what follows it')
-    return value

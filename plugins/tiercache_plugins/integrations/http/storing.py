@@ -24,6 +24,8 @@ HOP: Final = frozenset(
     }
 )  # fmt: skip
 """Fields that concern one connection, and are never stored."""
+STRICTLY: Final = ("must-revalidate", "proxy-revalidate", "s-maxage")
+"""Directives by which a response is never used stale; only the first concerns private caches."""
 MOST_VARIED: Final = 20
 """Names in Vary beyond which a response is not stored."""
 
@@ -87,7 +89,8 @@ def may_store(
         return Refused("vary")
     life = lifetime(
         status, headers, directives, received, targeted=targeted,
-        assumed=_assumed(status, directives, terms, settings),
+        assumed=_assumed(status, directives, terms, settings), shared=settings.shared,
+        estimate=settings.estimate,
     )  # fmt: skip
     if not life.stated and _personal(asked, directives, terms):
         return Refused("credentials")
@@ -100,9 +103,7 @@ def may_store(
         joined(headers, b"etag") or joined(headers, b"last-modified")
     ):
         return Refused("stale")
-    strict = no_cache or any(
-        name in directives for name in ("must-revalidate", "proxy-revalidate", "s-maxage")
-    )
+    strict = no_cache or any(name in directives for name in (STRICTLY if settings.shared else STRICTLY[:1]))
     flags = VALIDATE * no_cache | STRICT * strict
     flags |= IMPLICIT * (not life.stated and not terms.public and not terms.whose)
     flags |= PERSONAL * bool(terms.whose)
@@ -137,17 +138,19 @@ def _refusal(
         return Refused("must-understand")
     if "no-store" in directives and not ("must-understand" in directives and understood):
         return Refused("no-store")
-    if "private" in directives:
+    if settings.shared and "private" in directives:
         return Refused("private")
     if names & {b"set-cookie", b"set-cookie2"} and not settings.store_cookies:
         return Refused("set-cookie", lasting=False)
     if terms.whose and not asked.names(terms.whose):
         return Refused("nobody")
-    if "authorization" in asked.fields and not (
-        terms.public
+    permitted = (
+        not settings.shared
+        or terms.public
         or terms.whose
         or any(name in directives for name in ("public", "s-maxage", "must-revalidate"))
-    ):
+    )
+    if "authorization" in asked.fields and not permitted:
         return Refused("authorization")
     if (joined(headers, b"content-type") or "").lower().startswith("text/event-stream"):
         return Refused("event stream")

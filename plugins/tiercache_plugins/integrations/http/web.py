@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -108,12 +109,13 @@ class HttpCache:
         return {**self.counts.as_dict(), "cacheable_routes": len(routes), "routes": routes}
 
     def trouble(self, what: str) -> None:
-        """Note that the cache itself failed; called in an exception handler."""
+        """Note that the cache itself failed; the exception that is being handled is logged with it."""
         self.counts.troubles += 1
         if not self._told:
             # Once: a tier that is away would fill the log. The count goes on.
             self._told = True
-            _log.exception("%s; further errors are only counted", what)
+            raised = sys.exception() is not None
+            _log.error("%s; further errors are only counted", what, exc_info=raised)
 
     def _beginnings(self, url: str) -> list[str]:
         prefix = self.settings.prefix
