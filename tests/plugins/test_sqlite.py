@@ -35,6 +35,11 @@ class Stubborn(PolicyConfig):
     order: ClassVar[Order | None] = Order(by=("created",), spared="reads >= 0", chance="reads = 0")
 
 
+class MostReadFirst(PolicyConfig):
+    type: Literal["most_read_first"] = "most_read_first"
+    order: ClassVar[Order | None] = Order(by=("-reads", "last_read"))
+
+
 @pytest.fixture
 def clock():
     return FakeClock()
@@ -42,7 +47,7 @@ def clock():
 
 @pytest.fixture
 def context(tmp_path, clock):
-    policies = {config.type_name(): config() for config in (Disorder, ByLife, Stubborn)}
+    policies = {config.type_name(): config() for config in (Disorder, ByLife, Stubborn, MostReadFirst)}
     return Surroundings(tmp_path, clock=Clock(clock), policies=policies)
 
 
@@ -324,6 +329,90 @@ def test_wrong_totals_are_counted_anew_when_nothing_is_left_to_evict(context):
 
     stats = asyncio.run(life())
     assert rows(context) == [(stats["entries"], stats["bytes"])]
+
+
+@pytest.mark.parametrize("policy", ["lru", "lfu", "most_read_first"])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_was_read_or_written_since_is_evicted_in_its_new_place(context, clock, policy, seed):
+    draw = random.Random(seed)
+    held = {}
+
+    def rank(key):
+        reads, last = held[key]
+        return {"lru": (last,), "lfu": (reads, last), "most_read_first": (-reads, last)}[policy]
+
+    async def life():
+        async with opened(context, max_bytes=2**16, policy=policy) as tier:
+            await tier.write([record_of("10", bytes(2000))])
+            room = 2**16 // tier.stats()["bytes"]
+            await tier.delete(["10"])
+            for turn in range(1, 250):
+                clock.advance(1)
+                key = str(draw.randrange(10, 10 + 3 * room))
+                if draw.random() < 0.6 and held:
+                    key = draw.choice(list(held))
+                    await tier.read([key])
+                    held[key] = held[key][0] + 1, turn
+                else:
+                    await tier.write([record_of(key, bytes(2000), stamp=turn)])
+                    held[key] = held.get(key, (0, 0))[0], turn
+                    while len(held) > room:
+                        del held[min(held, key=rank)]
+                    assert keys_left(context) == set(held)
+            return tier.stats()["evicted"]
+
+    assert asyncio.run(life()) > 20
+
+
+def test_a_row_goes_when_it_expires_by_its_last_write(context, clock):
+    async def life():
+        async with opened(context) as tier:
+            soon, late = (context.clock.micros() + seconds * 1_000_000 for seconds in (10, 100))
+            lives = {
+                "longer": (soon, late),
+                "shorter": (late, soon),
+                "an end": (NEVER, soon),
+                "none": (soon, NEVER),
+            }
+            for turn in (0, 1):
+                for key, life in lives.items():
+                    await tier.write([record_of(key, expires_at=life[turn], stamp=turn + 1)])
+            clock.advance(11)
+            await tier.write([record_of("x")])
+            assert keys_left(context) == {"longer", "none", "x"}
+            clock.advance(100)
+            await tier.write([record_of("y")])
+            assert keys_left(context) == {"none", "x", "y"}
+            assert tier.stats()["expired"] == 3
+
+    asyncio.run(life())
+
+
+def test_a_write_among_many_rows_takes_the_steps_of_one_among_few(context):
+    async def steps(tier, count):
+        taken = 0
+
+        def step():
+            nonlocal taken
+            taken += 1
+            return 0
+
+        later = context.clock.micros() + 3_600_000_000
+        for start in range(0, count, 500):
+            keys = range(start, min(start + 500, count))
+            await tier.write([record_of(f"{n}", expires_at=later) for n in keys])
+        await tier._database.write(lambda connection: connection.set_progress_handler(step, 1))
+        await tier.write([record_of(f"{n}", stamp=2, expires_at=later) for n in range(8)])
+        await tier._database.write(lambda connection: connection.set_progress_handler(None, 1))
+        return taken
+
+    async def life():
+        async with opened(context) as tier:
+            few = await steps(tier, 50)
+            assert 0 < few
+            assert await steps(tier, 4000) < 1.5 * few
+
+    asyncio.run(life())
 
 
 # Reads are noted

@@ -302,12 +302,30 @@ def test_a_database_of_another_application_is_refused_and_left_alone(context, pa
 
 def test_a_schema_of_another_version_is_refused_and_left_alone(context, path):
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
-    (path.parent / "cache.db-lock").write_bytes(b"tiercache 2\n")
+        connection.execute("PRAGMA user_version = 3")
+    (path.parent / "cache.db-lock").write_bytes(b"tiercache 3\n")
     content = path.read_bytes()
-    with pytest.raises(TierRefused, match="schema 2"):
+    with pytest.raises(TierRefused, match="schema 3"):
         asyncio.run(use(context))
     assert path.read_bytes() == content
+
+
+def test_the_entries_of_an_older_schema_are_dropped_and_the_file_is_used(context, path):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "DROP TABLE entries; CREATE TABLE entries (id INTEGER PRIMARY KEY, key BLOB)"
+        )
+        connection.execute("INSERT INTO entries VALUES (1, 'old')")
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+    (path.parent / "cache.db-lock").write_bytes(b"tiercache 1\n")
+    inode = path.stat().st_ino
+    assert asyncio.run(use(context)) == ([None] * len(KEYS), True)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM entries WHERE key = 'old'").fetchall() == [(0,)]
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert path.stat().st_ino == inode, "it was put aside as if it were damaged"
+    assert (path.parent / "cache.db-lock").read_bytes() == b"tiercache 2\n"
 
 
 def test_a_directory_in_its_place_is_refused(context):

@@ -658,7 +658,7 @@ DISK = (
     without(
         "disk::reading_writes_nothing",
         PLUGINS + "tiers/sqlite/tier.py",
-        "if self._rows.waiting >= _MANY or now - self._noted_at > _LONG:",
+        "if since > _LONG or (since > _SHORT and self._rows.waiting >= _MANY):",
         "if self._rows.waiting:",
     ),
 )

@@ -39,7 +39,7 @@ class SqliteConfig(FarTierConfig):
         2**30,
         ge=2**16,
         description="Bytes of keys, frames and their upkeep. The file stays within 1.25 times that "
-        "and half a MiB, its log within a few MiB.",
+        "and half a MiB, its log within a few MiB of a 64th of that (4 to 32 MiB).",
     )
     policy: PolicyRef = Field("hybrid", description="What goes first where there is no room.")
     busy_timeout: Duration = Field(

@@ -58,12 +58,11 @@ def prepare(connection: sqlite3.Connection, ranking: sql.Ranking) -> None:
         for statement in sql.LAYOUT:
             connection.execute(statement)
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in sql.SCHEMA:
-            connection.execute(statement)
-        connection.execute("COMMIT")
+        _lay_out(connection)
     elif application != sql.APPLICATION:
         raise Foreign("it is the database of another application", ours=_answers(connection))
+    elif version in sql.OUTLIVED:
+        _lay_out(connection)
     elif version != sql.VERSION:
         raise Foreign(
             f"it has the schema {version} of tiercache's; this release reads and writes schema {sql.VERSION}",
@@ -85,6 +84,16 @@ def prepare(connection: sqlite3.Connection, ranking: sql.Ranking) -> None:
             connection.execute(f'DROP INDEX "{name}"')
         connection.execute(ranking.index)
         connection.execute("COMMIT")
+
+
+def _lay_out(connection: sqlite3.Connection) -> None:
+    """Make the tables, in place of those of an older schema."""
+    connection.execute("BEGIN IMMEDIATE")
+    for (name,) in connection.execute(sql.OWN_TABLES).fetchall():
+        connection.execute(f'DROP TABLE "{name.decode()}"')
+    for statement in sql.SCHEMA:
+        connection.execute(statement)
+    connection.execute("COMMIT")
 
 
 def _answers(connection: sqlite3.Connection) -> bool:

@@ -19,7 +19,7 @@ _HOPELESS: Final = frozenset(
 )
 """What waiting will not mend."""
 COMPANIONS: Final = ("-wal", "-shm", "-lock")
-_MARK: Final = b"tiercache 1\n"
+_MARK: Final = b"tiercache 2\n"
 """What the lock file holds: whose the database is, and its schema."""
 
 

@@ -16,19 +16,24 @@ if TYPE_CHECKING:
 log = logging.getLogger("tiercache.tier")
 
 _LOG: Final = 4 * 2**20
-"""Bytes of the write-ahead log after which it is copied into the database."""
+_LONGEST_LOG: Final = 32 * 2**20
+"""Bytes of the write-ahead log after which it is copied into the database: a 64th of what may be kept, within
+these bounds. Each copy waits for the device twice or three times, however little it copies.
+"""
 _SLACK: Final = 64
 """Pages that the file may have beyond its share, for indexes and half-filled pages of small databases."""
 _FREE: Final = 128
 """Pages that one step gives back to the file system."""
 _CHANCES: Final = 32
-"""Rows that are spared for each that goes; beyond, rows go whether spared or not."""
+"""Rows that are spared or placed anew for each that goes; beyond, rows go as they stand in the index. Also
+chunks in a row of rows that were due and live on.
+"""
 
 
 class Counts:
     """What happened since the tier was opened, in this process."""
 
-    __slots__ = ("bytes", "corrupt", "entries", "evicted", "expired", "untidy")
+    __slots__ = ("bytes", "corrupt", "entries", "evicted", "expired", "postponed", "untidy")
 
     def __init__(self) -> None:
         self.entries = 0
@@ -37,6 +42,8 @@ class Counts:
         """What they take, likewise."""
         self.evicted = 0
         self.expired = 0
+        self.postponed = 0
+        """Rows that were due and live on, having been rewritten."""
         self.corrupt = 0
         """Rows whose checksum did not fit."""
         self.untidy = 0
@@ -70,7 +77,7 @@ class Totals:
 class Room:
     """Keeps one database within its bounds. Called inside the transactions that write, and right after."""
 
-    __slots__ = ("_counts", "_log_grew", "_max_bytes", "_max_pages", "_place", "_ranking")
+    __slots__ = ("_counts", "_log", "_log_grew", "_max_bytes", "_max_pages", "_place", "_ranking")
 
     def __init__(self, place: Place, ranking: sql.Ranking, max_bytes: int, counts: Counts) -> None:
         self._place = place
@@ -78,7 +85,8 @@ class Room:
         self._max_bytes = max_bytes
         self._max_pages = max_bytes * 5 // 4 // sql.PAGE + _SLACK
         self._counts = counts
-        self._log_grew = _LOG
+        self._log = min(max(max_bytes // 64, _LOG), _LONGEST_LOG)
+        self._log_grew = self._log
 
     def totals(self, connection: sqlite3.Connection) -> Totals:
         """Return the totals as they stand, counted anew where they are damaged."""
@@ -88,18 +96,20 @@ class Room:
         return Totals(entries, size)
 
     def make(self, connection: sqlite3.Connection, totals: Totals, now: int) -> None:
-        """Drop a chunk of expired rows, then make room for what the transaction added, and write the totals.
+        """Drop expired rows of a chunk that is due, then make room for what the transaction added, and write
+        the totals.
 
         Where the database was far too large before (`max_bytes` was lowered), each transaction takes four
         chunks or twice what it added, so that none takes long.
         """
-        expired = self._expire(connection, totals, now)
-        freed = chunks = 0
+        due = self._expire(connection, totals, now)
+        freed = chunks = fruitless = 0
         while self._over(connection, totals) and (freed < 2 * totals.added or chunks < 4):
             chunks += 1
             before = totals.bytes
-            if expired == sql.CHUNK:
-                expired = self._expire(connection, totals, now)
+            if due == sql.CHUNK and fruitless < _CHANCES:
+                due = self._expire(connection, totals, now)
+                fruitless = fruitless + 1 if totals.bytes == before else 0
             elif not self._evict(connection, totals, now, within=totals.bytes <= self._max_bytes):
                 # No row is left: whatever the totals say, they are wrong.
                 totals.entries, totals.bytes = connection.execute(sql.RECOUNT).fetchone()
@@ -120,38 +130,56 @@ class Room:
         return bool(pages - free > self._max_pages)
 
     def _expire(self, connection: sqlite3.Connection, totals: Totals, now: int) -> int:
-        gone = connection.execute(sql.EXPIRE, (now,)).fetchall()
-        for (size,) in gone:
-            totals.take(size)
-        self._counts.expired += len(gone)
-        return len(gone)
+        """Look at one chunk of what is due; return how many rows that was."""
+        due = connection.execute(sql.DUE, (now,)).fetchall()
+        gone: list[tuple[int]] = []
+        postponed: list[tuple[int]] = []
+        for row, expires, size in due:
+            # A damaged row may hold anything.
+            if isinstance(expires, int) and expires > now:
+                postponed.append((row,))
+            else:
+                gone.append((row,))
+                totals.take(size)
+        if gone:
+            connection.executemany(sql.DROP, gone)
+            self._counts.expired += len(gone)
+        if postponed:
+            connection.executemany(sql.POSTPONE, postponed)
+            self._counts.postponed += len(postponed)
+        return len(due)
 
     def _evict(self, connection: sqlite3.Connection, totals: Totals, now: int, *, within: bool) -> bool:
         """Take one chunk; return whether there was one. *within*: pages are short, not bytes."""
-        spared_in_a_row = 0
+        kept_in_a_row = 0
         while True:
             first = connection.execute(self._ranking.first).fetchall()
             if not first:
                 return False
-            forced = spared_in_a_row >= _CHANCES * sql.CHUNK
-            spared = [] if forced else [{"id": row, "now": now} for row, _, chance in first if chance]
-            if spared:
-                connection.executemany(self._ranking.chance, spared)
+            forced = kept_in_a_row >= _CHANCES * sql.CHUNK
             excess = totals.bytes - self._max_bytes
             gone: list[tuple[int]] = []
-            for row, size, chance in first:
-                if chance and not forced:
-                    continue
-                if not within and excess <= 0:
-                    break
-                gone.append((row,))
-                totals.take(size)
-                excess = totals.bytes - self._max_bytes
-            connection.executemany(sql.DROP, gone)
-            self._counts.evicted += len(gone)
+            spared: list[int] = []
+            moved: list[int] = []
+            for row, size, chance, has_moved in first:
+                if not forced and has_moved:
+                    moved.append(row)
+                elif not forced and chance:
+                    spared.append(row)
+                # Where a row has moved, it may still come before those behind it.
+                elif not moved and (within or excess > 0):
+                    gone.append((row,))
+                    totals.take(size)
+                    excess = totals.bytes - self._max_bytes
+            if spared:
+                connection.executemany(self._ranking.chance, [{"id": row, "now": now} for row in spared])
+            if spared or moved:
+                connection.executemany(sql.PLACE, [(row,) for row in (*spared, *moved)])
             if gone:
+                connection.executemany(sql.DROP, gone)
+                self._counts.evicted += len(gone)
                 return True
-            spared_in_a_row += len(spared)
+            kept_in_a_row += len(spared) + len(moved)
 
     def tidy(self, connection: sqlite3.Connection) -> None:
         """After a commit: give some free pages back, and copy the log where it has grown. Lock held.
@@ -175,12 +203,12 @@ class Room:
             size = os.stat(self._place.text + "-wal").st_size  # noqa: PTH116 - after every commit
         except FileNotFoundError:
             return
-        if size < _LOG:
-            self._log_grew = _LOG
+        if size < self._log:
+            self._log_grew = self._log
         elif size >= self._log_grew:
             done = self.checkpoint(connection)
             # Readers of an old snapshot hold the log; it is tried again when it has grown as much again.
-            self._log_grew = _LOG if done else size + _LOG
+            self._log_grew = self._log if done else size + self._log
 
     def checkpoint(self, connection: sqlite3.Connection, patience: float = 0.0) -> bool:
         """Copy the log into the database and empty it; return whether all of it went. Lock held."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -20,9 +22,11 @@ from tiercache_plugins.tiers.sqlite.voice import Voice
 
 _HIGHEST: Final = 2**64 - 1
 _REMEMBERED: Final = 8192
-"""Reads that wait to be noted; of more, the oldest are forgotten."""
-_NOTED: Final = 512
-"""Reads that one transaction notes."""
+"""Rows whose reads wait to be noted, and damaged ones; of more, the oldest are forgotten."""
+_ASIDE: Final = 128
+"""Rows whose reads are noted beside what a transaction is for."""
+_NOTED: Final = 2048
+"""Likewise where it is for nothing else."""
 
 
 class Standing(NamedTuple):
@@ -30,6 +34,8 @@ class Standing(NamedTuple):
 
     id: int
     size: int
+    due: int
+    """When the row is looked at for expiry; not after it expires."""
     frame: bytes | None
     """None where it has expired or is damaged: then nothing stands, but the row is there."""
 
@@ -38,7 +44,8 @@ class Rows:
     """The rows of one database. Reads come from one thread, everything else from another."""
 
     __slots__ = (
-        "_clock", "_damaged", "_max_bytes", "_place", "_reads", "_room", "counts", "ranking", "voice",
+        "_clock", "_damaged", "_max_bytes", "_place", "_reads", "_reads_lock", "_room", "counts", "ranking",
+        "voice",
     )  # fmt: skip
 
     def __init__(self, place: Place, clock: Clock, order: Order, max_bytes: int, voice: Voice) -> None:
@@ -49,18 +56,20 @@ class Rows:
         self._max_bytes = max_bytes
         self.ranking = sql.Ranking(order)
         self._room = Room(place, self.ranking, max_bytes, self.counts)
-        # Appended to by the reading thread, taken from by the writing one: both atomic.
-        self._reads: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
+        # Filled by the reading thread, emptied by the writing one.
+        self._reads: dict[int, tuple[int, int]] = {}
+        self._reads_lock = threading.Lock()
         self._damaged: deque[tuple[int, object]] = deque(maxlen=_REMEMBERED)
 
     @property
     def waiting(self) -> int:
-        """How many reads and damaged rows wait for a transaction to be noted in."""
+        """How many rows, read or damaged, wait for a transaction to be noted in."""
         return len(self._reads) + len(self._damaged)
 
     def forget(self) -> None:
         """Forget what waits to be noted: it is about another file."""
-        self._reads.clear()
+        with self._reads_lock:
+            self._reads.clear()
         self._damaged.clear()
 
     # Reading
@@ -70,6 +79,7 @@ class Rows:
         now = self._clock.micros()
         wanted = list({key.encode(): None for key in keys})
         found: dict[bytes, bytes] = {}
+        read: list[int] = []
         for start in range(0, len(wanted), sql.LISTS[-1]):
             part = wanted[start : start + sql.LISTS[-1]]
             length = next(length for length in sql.LISTS if length >= len(part))
@@ -80,9 +90,20 @@ class Rows:
                     self._damaged.append((row, checksum))
                 elif expires > now:
                     found[key] = frame
-                    if self.ranking.watches:
-                        self._reads.append((row, now))
+                    read.append(row)
+        if self.ranking.watches:
+            self._remember(read, now)
         return [found.get(key.encode()) for key in keys]
+
+    def _remember(self, rows: list[int], now: int) -> None:
+        reads = self._reads
+        with self._reads_lock:
+            for row in rows:
+                # Taken out first, so that the first of the dictionary is what was read longest ago.
+                count, _ = reads.pop(row, (0, 0))
+                reads[row] = count + 1, now
+            while len(reads) > _REMEMBERED:
+                del reads[next(iter(reads))]
 
     def page(
         self, connection: sqlite3.Connection, start: bytes, below: bytes
@@ -101,7 +122,7 @@ class Rows:
     # Writing
 
     @contextmanager
-    def _writing(self, connection: sqlite3.Connection) -> Iterator[tuple[Totals, int]]:
+    def _writing(self, connection: sqlite3.Connection, noted: int = _ASIDE) -> Iterator[tuple[Totals, int]]:
         # Always IMMEDIATE: a transaction that reads first and then writes fails at once where another
         # process wrote in between, whatever the timeout.
         with self._place.held():
@@ -109,7 +130,7 @@ class Rows:
             try:
                 now = self._clock.micros()
                 totals = self._room.totals(connection)
-                self._note(connection, totals)
+                self._note(connection, totals, noted)
                 yield totals, now
                 self._room.make(connection, totals, now)
                 self.voice.tell(connection)
@@ -122,31 +143,30 @@ class Rows:
             self.counts.entries, self.counts.bytes = totals.entries, totals.bytes
             self._room.tidy(connection)
 
-    def _note(self, connection: sqlite3.Connection, totals: Totals) -> None:
-        reads: Counter[int] = Counter()
-        last: dict[int, int] = {}
-        while self._reads and len(last) < _NOTED:
-            row, when = self._reads.popleft()
-            reads[row] += 1
-            last[row] = when
-        if last:
-            connection.executemany(sql.NOTE, [(reads[row], last[row], row) for row in last])
+    def _note(self, connection: sqlite3.Connection, totals: Totals, most: int) -> None:
+        if self._reads:
+            with self._reads_lock:
+                rows = list(islice(self._reads, most))
+                # In the order of their pages.
+                noted = [(*self._reads.pop(row), row) for row in sorted(rows)]
+            connection.executemany(sql.NOTE, noted)
         for _ in range(min(len(self._damaged), sql.CHUNK)):
             for (size,) in connection.execute(sql.DROP_DAMAGED, self._damaged.popleft()).fetchall():
                 totals.take(size)
 
     def note(self, connection: sqlite3.Connection) -> None:
         """Note the reads that wait, drop what was found damaged or has expired."""
-        with self._writing(connection):
+        with self._writing(connection, _NOTED):
             pass
 
     def tend(self, connection: sqlite3.Connection, budget: float) -> None:
         """Note, expire and evict until nothing is left to do, for at most about *budget* seconds."""
         deadline = time.monotonic() + budget
         while True:
-            before = self.counts.expired + self.counts.evicted
+            counts = self.counts
+            before = counts.expired + counts.postponed + counts.evicted
             self.note(connection)
-            idle = self.counts.expired + self.counts.evicted == before and not self.waiting
+            idle = counts.expired + counts.postponed + counts.evicted == before and not self.waiting
             if idle or time.monotonic() > deadline:
                 return
 
@@ -163,13 +183,15 @@ class Rows:
             return [self._store(connection, record, totals, now) for record in records]
 
     def _standing(self, connection: sqlite3.Connection, key: bytes, now: int) -> Standing | None:
-        for row, expires, checksum, size, frame in connection.execute(sql.STANDING, (key,)).fetchall():
+        for row, expires, checksum, size, due, frame in connection.execute(sql.STANDING, (key,)).fetchall():
             if not _sound(key, expires, checksum, frame):
                 self.counts.corrupt += 1
                 frame = None  # noqa: PLW2901 - damaged: nothing stands
             elif expires <= now:
                 frame = None  # noqa: PLW2901 - likewise
-            return Standing(row, size if isinstance(size, int) else 0, frame)
+            return Standing(
+                row, size if isinstance(size, int) else 0, due if isinstance(due, int) else NEVER, frame
+            )
         return None
 
     def _store(self, connection: sqlite3.Connection, record: Record, totals: Totals, now: int) -> int:
@@ -212,15 +234,16 @@ class Rows:
             return False
         checksum = _checksum(key, expires, frame)
         if standing is None:
-            connection.execute(sql.INSERT, (key, expires, now, now, size, checksum, frame))
+            connection.execute(sql.INSERT, (key, expires, now, size, checksum, frame))
             totals.add(size)
         elif standing.frame is None:
             connection.execute(sql.DROP, (standing.id,))
-            connection.execute(sql.INSERT, (key, expires, now, now, size, checksum, frame))
+            connection.execute(sql.INSERT, (key, expires, now, size, checksum, frame))
             totals.take(standing.size)
             totals.add(size)
         else:
-            connection.execute(sql.REWRITE, (expires, now, size, checksum, frame, standing.id))
+            rewrite = sql.REWRITE if expires >= standing.due else sql.REWRITE_SOONER
+            connection.execute(rewrite, (expires, now, size, checksum, frame, standing.id))
             totals.take(standing.size)
             totals.add(size)
         return True

@@ -6,6 +6,7 @@ table has ordinary row ids: a table clustered by key would drag frames through e
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
@@ -14,12 +15,14 @@ if TYPE_CHECKING:
 
 APPLICATION: Final = 0x74436C31
 """`PRAGMA application_id`: tells our databases from anybody's."""
-VERSION: Final = 1
+VERSION: Final = 2
 """`PRAGMA user_version`: of the schema."""
+OUTLIVED: Final = frozenset({1})
+"""Schemas that this one replaces: their entries are dropped, as they may be in any cache."""
 PAGE: Final = 8192
 """Bytes of a page: 100 KiB frames are written a quarter faster than with 4 KiB, single small ones not much
 slower, which they are with 16 KiB."""
-UPKEEP: Final = 160
+UPKEEP: Final = 184
 """Bytes that a row takes beside key (twice: in the table and in its index) and frame."""
 CHUNK: Final = 100
 """Rows that one step of eviction or expiry takes."""
@@ -46,10 +49,14 @@ SCHEMA: Final = (
         reads INTEGER NOT NULL,
         size INTEGER NOT NULL,
         checksum INTEGER NOT NULL,
+        due INTEGER NOT NULL,
+        placed_read INTEGER NOT NULL,
+        placed_reads INTEGER NOT NULL,
         frame BLOB NOT NULL
     )
     """,
-    "CREATE INDEX expiry ON entries (expires) WHERE expires < 9223372036854775807",
+    # Not `<`: a second upper bound would be taken for the one to seek by, and the index walked to its end.
+    "CREATE INDEX expiry ON entries (due) WHERE due <> 9223372036854775807",
     "CREATE TABLE totals (id INTEGER PRIMARY KEY CHECK (id = 1), entries INTEGER, bytes INTEGER)",
     "INSERT INTO totals VALUES (1, 0, 0)",
     f"PRAGMA application_id = {APPLICATION}",
@@ -134,7 +141,10 @@ LOCKED: Final = "SELECT name FROM locks WHERE name >= ? AND name < ?"
 UNLOCK_OVER: Final = "DELETE FROM locks WHERE max(expires, kept) <= ?"
 
 PROBES: Final = (
-    "SELECT id, key, expires, created, last_read, reads, size, checksum, frame FROM entries LIMIT 1",
+    """
+    SELECT id, key, expires, created, last_read, reads, size, checksum, due, placed_read, placed_reads, frame
+    FROM entries LIMIT 1
+    """,
     "SELECT entries, bytes FROM totals WHERE id = 1",
 )
 """What a database of ours must answer."""
@@ -146,26 +156,34 @@ READ: Final = {
     length: f"{_READ} = ?" if length == 1 else f"{_READ} IN ({', '.join('?' * length)})" for length in LISTS
 }
 
-STANDING: Final = "SELECT id, expires, checksum, size, frame FROM entries WHERE key = ?"
+STANDING: Final = "SELECT id, expires, checksum, size, due, frame FROM entries WHERE key = ?"
 INSERT: Final = """
-    INSERT INTO entries (key, expires, created, last_read, reads, size, checksum, frame)
-    VALUES (?, ?, ?, ?, 0, ?, ?, ?)
+    INSERT INTO entries (
+        key, expires, created, last_read, reads, size, checksum, due, placed_read, placed_reads, frame
+    ) VALUES (?1, ?2, ?3, ?3, 0, ?4, ?5, ?2, ?3, 0, ?6)
 """
 REWRITE: Final = (
     "UPDATE entries SET expires = ?, last_read = ?, size = ?, checksum = ?, frame = ? WHERE id = ?"
 )
+"""Names no column of the index of expiry, which therefore is not touched."""
+REWRITE_SOONER: Final = """
+    UPDATE entries SET expires = ?1, last_read = ?2, size = ?3, checksum = ?4, frame = ?5, due = ?1
+    WHERE id = ?6
+"""
+"""For a row that expires before it was to be looked at."""
 EXPIRES: Final = "SELECT expires FROM entries WHERE id = ?"
 DELETE: Final = "DELETE FROM entries WHERE key = ? RETURNING expires, size"
 DROP: Final = "DELETE FROM entries WHERE id = ?"
 DROP_DAMAGED: Final = "DELETE FROM entries WHERE id = ? AND checksum = ? RETURNING size"
 NOTE: Final = "UPDATE entries SET reads = reads + ?, last_read = max(last_read, ?) WHERE id = ?"
 
-EXPIRE: Final = f"""
-    DELETE FROM entries WHERE id IN (
-        SELECT id FROM entries WHERE expires < 9223372036854775807 AND expires <= ?
-        ORDER BY expires LIMIT {CHUNK}
-    ) RETURNING size
+DUE: Final = f"""
+    SELECT id, expires, size FROM entries WHERE due <> 9223372036854775807 AND due <= ?
+    ORDER BY due LIMIT {CHUNK}
 """  # noqa: S608 - a constant
+"""What may have expired: a row is due when it first would have; rewritten, it lives on."""
+POSTPONE: Final = "UPDATE entries SET due = expires WHERE id = ?"
+PLACE: Final = "UPDATE entries SET placed_read = last_read, placed_reads = reads WHERE id = ?"
 SCAN: Final = """
     SELECT key FROM entries WHERE key >= ? AND key < ? AND expires > ? ORDER BY key LIMIT 500
 """
@@ -179,25 +197,43 @@ TOTALS: Final = "SELECT entries, bytes FROM totals WHERE id = 1"
 RECOUNT: Final = "SELECT count(*), CAST(total(size) AS INTEGER) FROM entries"
 SET_TOTALS: Final = "INSERT OR REPLACE INTO totals VALUES (1, ?, ?)"
 TABLES: Final = "SELECT count(*) FROM sqlite_master"
+OWN_TABLES: Final = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"
 ORDERS: Final = "SELECT name FROM sqlite_master WHERE type = 'index' AND name GLOB 'order_*'"
 
 
+_RISING: Final = re.compile(r"created|last_read|reads|reads >=? \d+")
+"""Terms whose value only rises as a row is read and written."""
+
+
 class Ranking:
-    """The statements of one policy's order. Its terms are code of the policy, never input."""
+    """The statements of one policy's order. Its terms are code of the policy, never input.
+
+    Where the terms only rise, the index is over copies of the columns, made when the row was last placed: a
+    read or a rewrite then touches the row alone. What the index says is a lower bound, and whoever evicts
+    places anew what has moved before it goes on: exact all the same, and an index of a million rows is
+    written when a row comes to its front, not at every read.
+    """
 
     __slots__ = ("chance", "first", "index", "name", "watches")
 
     def __init__(self, order: Order) -> None:
-        terms = ", ".join(order.by)
+        by = order.by
+        moved = "0"
+        if all(_RISING.fullmatch(term) for term in by):
+            by = tuple(re.sub(r"\b(last_read|reads)\b", _placed, term) for term in order.by)
+            moved = " OR ".join(f"({was}) <> ({term})" for was, term in zip(by, order.by, strict=True))
+        terms = ", ".join(by)
         self.name = f"order_{crc32(terms.encode()):08x}"
         """Of the index, which is made anew where the policy changes."""
         self.index = f"CREATE INDEX {self.name} ON entries ({terms})"
-        self.first = (
-            f"SELECT id, size, {f'({order.spared})' if order.spared else '0'} FROM entries "  # noqa: S608
-            f"ORDER BY {terms} LIMIT {CHUNK}"
-        )
-        """The first to go, and whether each is spared."""
+        spared = f"({order.spared})" if order.spared else "0"
+        self.first = f"SELECT id, size, {spared}, {moved} FROM entries ORDER BY {terms} LIMIT {CHUNK}"  # noqa: S608
+        """The first to go, whether each is spared, and whether it stands further back by now."""
         self.chance = f"UPDATE entries SET {order.chance} WHERE id = :id" if order.chance else ""  # noqa: S608
-        said = f"{terms} {order.spared} {order.chance}"
+        said = f"{', '.join(order.by)} {order.spared} {order.chance}"
         self.watches = "reads" in said or "last_read" in said
         """Whether the order depends on reads; otherwise nobody notes them."""
+
+
+def _placed(column: re.Match[str]) -> str:
+    return {"last_read": "placed_read", "reads": "placed_reads"}[column[0]]

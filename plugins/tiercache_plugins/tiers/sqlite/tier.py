@@ -22,9 +22,13 @@ log = logging.getLogger("tiercache.tier")
 T = TypeVar("T")
 
 _MANY: Final = 1024
-"""Reads that are noted without waiting for a write."""
+"""Rows whose reads are noted without waiting for a write."""
+_SHORT: Final = 1.0
+"""Seconds between two such notes at least: beside millions of rows, each row that is noted is a page that
+must be written, and only so many of them are worth it.
+"""
 _LONG: Final = 5.0
-"""Seconds after which they are, however few."""
+"""Seconds after which reads are noted, however few."""
 
 
 class SqliteTier:
@@ -71,7 +75,8 @@ class SqliteTier:
         frames = await self._database.read(self._rows.read, keys) if keys else []
         if self._rows.waiting and self._noting is None:
             now = self._clock.monotonic()
-            if self._rows.waiting >= _MANY or now - self._noted_at > _LONG:
+            since = now - self._noted_at
+            if since > _LONG or (since > _SHORT and self._rows.waiting >= _MANY):
                 self._noted_at = now
                 self._noting = asyncio.ensure_future(self._note())
         return frames
