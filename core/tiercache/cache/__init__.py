@@ -168,7 +168,11 @@ class Cache(Reloading):
         """
         way = self._way(key, route)
         told = ttl is not None or stale is not None or tags
-        await way.save(key, value, self._life(way, ttl, stale, tags) if told else way.life)
+        life = self._life(way, ttl, stale, tags) if told else way.life
+        if way.store is not None:
+            way.store(key, value, life)
+        else:
+            await way.save(key, value, life)
         way.counts.sets += 1
 
     async def set_many(

@@ -63,7 +63,8 @@ class Loading(Reading):
                 self._refresh_due(way, key, loader, self._life(way, ttl, stale, tags))
             return value
         way.counts.near_misses += 1
-        life = self._life(way, ttl, stale, tags)
+        told = ttl is not None or stale is not None or tags
+        life = self._life(way, ttl, stale, tags) if told else way.life
         since = way.markers.newest
         load = way.flights.loads.get(key)
         if load is None:
@@ -74,7 +75,12 @@ class Loading(Reading):
             load = Load(way, key, loader, life)
             load.start()
         try:
-            value = way.own(await load.wait())
+            # What `load.wait` does, without a coroutine for each of a crowd.
+            waiter = load.join()
+            try:
+                value = way.own(await waiter)
+            finally:
+                load.leave(waiter)
         except (LoadCycle, Unserializable):
             raise
         except Exception:

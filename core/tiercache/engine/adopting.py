@@ -37,7 +37,8 @@ async def adopt(house: House, terms: Terms) -> None:
         house.routes[name].life = life
     for name, rules in terms.rules.items():
         route = house.routes[name]
-        route.rules = route.keeping.rules = route.negatives.rules = rules
+        route.rules = route.negatives.rules = rules
+        route.keeping.go_by(rules)
     for name, deadline in terms.deadlines.items():
         house.fars[name].guard.deadline = deadline
     for name, max_ttl in terms.max_ttls.items():
@@ -45,6 +46,8 @@ async def adopt(house: House, terms: Terms) -> None:
             house.nears[name].max_ttl = max_ttl
         elif name in house.fars:
             house.fars[name].max_ttl = max_ttl
+    for route in house.routes.values():
+        route.compose()
     patience = (route.rules.hard_timeout or 0.0 for route in house.routes.values())
     house.tombstone = house.hearing.tombstone = max(terms.tombstone, *patience)
     house.invalidation.markers.most = terms.max_markers

@@ -165,8 +165,8 @@ class Probe:
         self.failures += failed
         try:
             found = MISSING if failed else route.judge(self, frame, arrival)
-            if found is not MISSING and route.near is not None:
-                route.arrived(self, found, arrival)
+            if found is not MISSING and route.near is not None and not self.detached:
+                route.keeping.keep(self.key, found, self.began, arrival)
         except Exception:
             log.exception("a far read ended in an error of tiercache or of a plugin; taken as a miss")
             found = MISSING

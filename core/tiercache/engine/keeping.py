@@ -27,7 +27,7 @@ class Keeping:
     """Puts the entries of one route into its near tier; does nothing where it has none."""
 
     __slots__ = (
-        "_alone", "_clock", "_hits", "_plain", "_terms", "coherence", "near", "patterns", "route", "rules",
+        "_alone", "_clock", "_hits", "_terms", "coherence", "near", "patterns", "plain", "route", "rules",
         "slides",
     )  # fmt: skip
 
@@ -35,7 +35,6 @@ class Keeping:
         self.route = route
         self.near = near
         self._clock = clock
-        self.rules = rules
         self.coherence: Coherence | None = None
         """What the near copies are trusted by."""
         self.slides: Slides | None = None
@@ -43,9 +42,15 @@ class Keeping:
         self.patterns = Patterns()
         """The cache's own, once it is built."""
         self._alone = False
-        self._plain = rules.refresh_ahead is None and rules.sliding is None and not rules.coherent
+        self.go_by(rules)
         self._terms: dict[tuple[float, float, Trust, str], Terms] = {}
         self._hits: Counter[str] = Counter()
+
+    def go_by(self, rules: Rules) -> None:
+        """Take *rules* for what is kept from now on."""
+        self.rules = rules
+        self.plain = rules.refresh_ahead is None and rules.sliding is None and not rules.coherent
+        """Whether near entries live as long as what they are of, and are hits without a question."""
 
     def terms(self, stale: float, ahead: float = 0.0, trust: Trust = FOREVER, pattern: str = OTHER) -> Terms:
         """Return what entries share that are kept *stale* seconds longer, and fresh for *ahead* of them."""
@@ -100,7 +105,7 @@ class Keeping:
         elif found.fresh_until >= NEVER:
             stale = 0.0
         coherence = self.coherence
-        if self._plain and (coherence is None or (arrival.trusted is coherence and began >= coherence.since)):
+        if self.plain and (coherence is None or (arrival.trusted is coherence and began >= coherence.since)):
             # What `place` and `put` come to, where nothing is to be asked any more.
             trust = FOREVER if coherence is None else coherence.trust
             pattern = self.patterns.name(key) if self.patterns.declared else OTHER

@@ -13,7 +13,6 @@ from typing import Any
 from tiercache.clock import NEVER, Clock
 from tiercache.contracts import Life, NearTier, Pattern, Record
 from tiercache.engine import calling, judging, loads
-from tiercache.engine.batching import Arrival
 from tiercache.engine.codec import Codec, Decoder
 from tiercache.engine.coherence import Coherence
 from tiercache.engine.far import Far
@@ -28,6 +27,7 @@ from tiercache.engine.proof import Proof
 from tiercache.engine.rules import Rules
 from tiercache.engine.sliding import Slides
 from tiercache.engine.stats import RouteCounts
+from tiercache.engine.storing import Store, storing
 from tiercache.engine.telemetry import Watch
 from tiercache.entry import MISSING, Missing
 
@@ -36,9 +36,10 @@ class Route:
     """The tiers of a route, nearest first, and what its entries live by."""
 
     __slots__ = (
-        "_alone", "_chance", "_house", "_others", "_proves", "authority", "behind", "clock", "coherence",
-        "copies", "counts", "decoder", "fars", "flights", "keeping", "life", "load", "markers", "name",
-        "near", "negatives", "prefix", "rules", "save", "slides", "supply", "turns", "watch", "watchers",
+        "_alone", "_chance", "_others", "_proves", "authority", "behind", "clock", "coherence",
+        "copies", "counts", "decoder", "fars", "flights", "house", "keeping", "life", "load", "markers",
+        "name", "near", "negatives", "prefix", "rules", "save", "slides", "store", "supply",
+        "turns", "watch", "watchers",
     )  # fmt: skip
 
     def __init__(
@@ -102,7 +103,8 @@ class Route:
         self.prefix = f"{namespace}:"
         self._others: tuple[tuple[NearTier, ...], tuple[Far, ...]] = ((), ())
         self._alone = True
-        self._house: tuple[Flights, ...] = (self.flights,)
+        self.house: tuple[Flights, ...] = (self.flights,)
+        self.store: Store | None = None
 
     def know(
         self,
@@ -119,12 +121,17 @@ class Route:
         self.coherence = self.keeping.coherence = next(
             (coherence for coherence in coherences if coherence.far is self.authority), None
         )
-        self._house = tuple(route.flights for route in routes)
+        self.house = tuple(route.flights for route in routes)
         self._others = (
             tuple(near for near in nears if near is not self.near),
             tuple(far for far in fars if far not in self.fars),
         )
         self._alone = not any(self._others)
+        self.compose()
+
+    def compose(self) -> None:
+        """Choose what a set comes to; to be done again where the rules, or those of the near tier, change."""
+        self.store = storing(self, alone=self._alone and self.save == self._save)
 
     def address(self, key: str) -> str:
         """Return *key* as far tiers know it."""
@@ -192,11 +199,6 @@ class Route:
     judge = judging.judge
     head = judging.head
 
-    def arrived(self, probe: Probe, found: Found, arrival: Arrival) -> None:
-        """Keep what a probe found in the near tier, unless the key changed meanwhile."""
-        if not probe.detached:
-            self.keeping.keep(probe.key, found, probe.began, arrival)
-
     def loaded(
         self, load: loads.Load, brought: Any, began: int
     ) -> tuple[Any, list[asyncio.Future[int | None]]]:
@@ -233,8 +235,6 @@ class Route:
 
     async def _save(self, key: str, value: Any, life: Life) -> None:
         """Store what was set: near at once, far before this returns. Wins over whatever stands."""
-        # What a route or a cache does not have is asked about here: with a near tier alone, the calls that
-        # find nothing to do would be a quarter of the whole.
         if self.rules.jitter:
             life = self._jittered(life)
         created_at = self.clock.final()
@@ -266,7 +266,7 @@ class Route:
 
     def detach(self, key: str) -> None:
         """Let nothing that is under way for *key* be stored."""
-        for under_way in self._house:
+        for under_way in self.house:
             if under_way.probes or under_way.loads:
                 under_way.detach(key)
 
