@@ -35,8 +35,8 @@ class Load:
 
     __slots__ = (
         "_abandoned", "_background", "_context", "_ended", "_error", "_late", "_loader", "_refreshes",
-        "_soft_at", "_stale", "_standin", "_task", "_waiters", "detached", "key", "killed", "landed", "lease",
-        "life", "links", "loading", "looks", "place", "route", "since",
+        "_soft_at", "_stale", "_standin", "_task", "_waiters", "began", "detached", "key", "killed", "landed",
+        "lease", "life", "links", "loading", "looks", "place", "route", "since",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +48,8 @@ class Load:
         self.detached = False
         self.killed = 0
         """Stamp of the marker that killed what it brought, which is stored nowhere."""
+        self.began = 0
+        """Stamp of its beginning."""
         self.landed: Any | Missing = MISSING
         """The value, once the loader has brought it."""
         self.loading = False
@@ -122,8 +124,11 @@ class Load:
         return waiter
 
     def outdated(self, since: int) -> bool:
-        """Whether what it brought was invalidated by a marker not newer than *since*."""
-        return 0 < self.killed <= since
+        """Whether what it brought may have been invalidated by a marker not newer than *since*.
+
+        Of several markers of one name only the last is known, and it may be of later.
+        """
+        return self.killed > 0 and since > self.began
 
     def leave(self, waiter: asyncio.Future[Any]) -> None:
         """Count a caller out; the last one takes the load along."""
@@ -192,16 +197,16 @@ class Load:
         """Call the loader, and hand out and store what it brings."""
         self.loading = True
         self.place.enter()
-        self.since, began = self.route.moment(), self.route.clock.stamp()
+        self.since, self.began = self.route.moment(), self.route.clock.stamp()
         counts = self.route.counts
         counts.loads += 1
         counts.patterns.of(self.key).loads += 1
         watch = self.route.watch
         if watch is None:
-            writes = await self._bring(began)
+            writes = await self._bring(self.began)
         else:
             with watch.load(self.route.name, self.key, self.links, refresh=self._background) as call:
-                writes = await self._bring(began, call)
+                writes = await self._bring(self.began, call)
         if writes and (self.route.near is None or self.lease is not None) and not self.detached:
             # Without a near tier the value is nowhere until the far writes end; whoever comes now joins.
             # With a lease a write or an invalidation can still stop what is yet to be stored.

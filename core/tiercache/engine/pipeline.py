@@ -215,11 +215,11 @@ class Route:
             if store and not load.detached:
                 self.negatives.absent(load.key)
         self.check_stale(life.stale)
+        load.killed = self.markers.killed(load.key, life.tags, began)
         if not store:
             return value, []
         life = load.life = self._jittered(life)
         frames = self.encode(load.key, value, began, life)
-        load.killed = self.markers.killed(load.key, life.tags, began)
         if load.detached or load.killed:
             return value, []
         self.keeping.place(load.key, self.own(value), began, life.ttl, life.stale, life.tags, load.since)

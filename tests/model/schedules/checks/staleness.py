@@ -155,7 +155,9 @@ class _Judge:
         lacking = {(applied.store, name) for applied in self.log.applied for name in names}
         for applied in (applied for name in names for applied in self.applied.get(name, ())):
             if applied.process == act.process and applied.at > act.begin:
-                if (applied.stored and applied.created_at >= created) or applied.what == "delete":
+                # What was over when it came has removed what stood all the same.
+                stored = applied.stored or applied.what in {"write", "bury"}
+                if (stored and applied.created_at >= created) or applied.what == "delete":
                     lacking.discard((applied.store, applied.key))
                     if applied.store not in arrived and not any(
                         store == applied.store for store, _ in lacking
