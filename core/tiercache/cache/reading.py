@@ -193,7 +193,7 @@ class Reading:
         if found is MISSING:
             way.counts.missed(key)
             return default
-        value = way.own(found.value)
+        value = way.own(found.value) if way.copies else found.value
         if as_type is None:
             return value
         shaped = self._shapes.shape(value, as_type)

@@ -36,10 +36,10 @@ class Route:
     """The tiers of a route, nearest first, and what its entries live by."""
 
     __slots__ = (
-        "_alone", "_chance", "_others", "_proves", "authority", "behind", "clock", "coherence",
-        "copies", "counts", "decoder", "fars", "flights", "house", "keeping", "life", "load", "markers",
-        "name", "near", "negatives", "prefix", "rules", "save", "slides", "store", "supply",
-        "turns", "watch", "watchers",
+        "_alone", "_chance", "_others", "_proves", "authority", "behind", "clock", "coherence", "copies",
+        "counts", "decoder", "direct", "fars", "flights", "house", "keeping", "life", "load", "markers", "name",
+        "near", "negatives", "prefix", "rules", "save", "slides", "store", "supply", "turns", "watch",
+        "watchers",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +100,7 @@ class Route:
         if self.rules.lock and self.authority is not None and self.authority.leases is not None:
             self.turns = Turns(self, self.authority, self.authority.leases)
         self.load, self.save, self.watchers = composed(patterns, calling.load, self._save)
+        self.direct = bool(fars) and near is None and self.supply is None and not self.watchers
         self.prefix = f"{namespace}:"
         self._others: tuple[tuple[NearTier, ...], tuple[Far, ...]] = ((), ())
         self._alone = True
