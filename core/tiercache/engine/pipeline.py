@@ -37,9 +37,9 @@ class Route:
 
     __slots__ = (
         "_alone", "_chance", "_others", "_proves", "authority", "behind", "clock", "coherence", "copies",
-        "counts", "decoder", "direct", "fars", "flights", "house", "keeping", "life", "load", "markers", "name",
-        "near", "negatives", "prefix", "rules", "save", "slides", "store", "supply", "turns", "watch",
-        "watchers",
+        "counts", "decoder", "direct", "fars", "flights", "house", "keeping", "life", "load", "markers",
+        "name", "near", "negatives", "prefix", "rules", "save", "slides", "store", "supply", "turns",
+        "watch", "watchers",
     )  # fmt: skip
 
     def __init__(
