@@ -58,6 +58,8 @@ class Invalidation:
         self._dropping: set[asyncio.Task[None]] = set()
         for far in fars:
             far.ledger.know(self.markers, far.writes, self._learned)
+            if far.scope == "shared" and far.ledger.able:
+                far.recovery.overflowed = self._overflowed
 
     async def open(self) -> None:
         """Let each far tier know what another one knew."""
@@ -211,6 +213,12 @@ class Invalidation:
             # From this moment on, not from the task's first turn.
             ticker.shut()
             task.add_done_callback(lambda _: ticker.open())
+
+    def _overflowed(self) -> None:
+        """Mark everything. A shared tier was never told of changes that nobody here knows any more; what they
+        dropped may wait in other processes, and be put back by them.
+        """
+        self._learned(self.markers.mark({EVERYTHING: self._clock.final()}))
 
     def _part(self, route: Route, tags: set[str], prefix: str | None) -> None:
         """Let nobody join the loads under way that are concerned.

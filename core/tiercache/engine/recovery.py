@@ -55,7 +55,7 @@ class Recovery:
 
     __slots__ = (
         "_batch", "_bytes", "_chance", "_clock", "_deletes", "_empty", "_guard", "_most", "_most_bytes",
-        "_retry_at", "_swap", "_writes", "given_up", "whole",
+        "_overflowed", "_retry_at", "_swap", "_writes", "given_up", "overflowed", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +73,8 @@ class Recovery:
         """Whether nothing in the tier may be believed until it has been emptied."""
         self.given_up: Callable[[], None] | None = None
         """Called where a call of `replay` goes on although it was cancelled."""
+        self.overflowed: Callable[[], None] | None = None
+        """Called before the tier is believed again that was not told of what there was no room for."""
         self._guard = guard
         self._clock = clock
         self._swap = swap
@@ -85,6 +87,7 @@ class Recovery:
         self._bytes = 0
         self._batch = BATCH
         self._retry_at = 0.0
+        self._overflowed = False
 
     def __len__(self) -> int:
         return len(self._writes) + len(self._deletes) + self.whole
@@ -119,7 +122,7 @@ class Recovery:
 
         A conditional one carries what can be had again, so it only takes the place of something older.
         """
-        if self.whole or (record.conditional and (not self.hides(record.key) or self.outdates(record))):
+        if record.conditional and (not self.hides(record.key) or self.outdates(record)):
             return
         if record.conditional:
             # Its lease will be over; stamps tell whether it is still to be stored.
@@ -133,14 +136,15 @@ class Recovery:
 
     def miss_delete(self, address: str, stamp: int) -> None:
         """Keep a delete, asked for at *stamp*, that the tier may not have heard of."""
-        if self.whole:
-            return
         self._drop(address)
         self._deletes[address] = _Missed(address, stamp, None)
         self._bound()
 
     def miss_wipe(self) -> None:
-        """Believe nothing in the tier until it has been emptied; whatever waits is part of that."""
+        """Believe nothing in the tier until it has been emptied; whatever waits by now is part of that.
+
+        What is missed from now on waits behind it: another process may put back what was emptied.
+        """
         self.whole = True
         self._writes.clear()
         self._deletes.clear()
@@ -164,7 +168,9 @@ class Recovery:
         if self._empty is None or await self._guard.wipe(self._empty, self.given_up) is None:
             self._put_off()
             return
-        self.whole = False
+        if self._overflowed and self.overflowed is not None:
+            self.overflowed()
+        self.whole = self._overflowed = False
 
     async def _compared(self, chosen: Sequence[_Missed]) -> bool:
         """Make good all of *chosen*; return whether nothing is left of it."""
@@ -274,6 +280,7 @@ class Recovery:
                 extra={"tiercache_tier": self._guard.name},
             )
             self.miss_wipe()
+            self._overflowed = True
 
     def _put_off(self) -> None:
         self._retry_at = self._clock.monotonic() + PAUSE * (1 - self._chance() / 4)
