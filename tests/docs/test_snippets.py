@@ -306,5 +306,6 @@ def test_every_page_is_reached_from_the_index():
 def test_examples_run(example, page, monkeypatch, capsys):
     if example.name == "stdlib_index.py":
         pytest.skip("the main job has tests of its own")
+    monkeypatch.setattr(sys, "argv", [str(example)])
     runpy.run_path(str(example), run_name="__main__")
     assert capsys.readouterr().out

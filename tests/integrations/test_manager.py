@@ -130,3 +130,44 @@ def test_a_manager_opens_and_closes_twice_without_harm():
         await manager.close()
 
     asyncio.run(main())
+
+
+def test_calls_of_the_application_are_cached_beside_what_it_answers():
+    async def main():
+        calls = iter(range(1, 100))
+        app = FastAPI(openapi_url=None)
+
+        @app.get("/n")
+        async def number():
+            return next(calls)
+
+        def answer(request):
+            control = {} if request.url.path == "/none" else {"Cache-Control": "private, max-age=60"}
+            return httpx.Response(200, headers=control, text=f"remote {next(calls)}")
+
+        async with CacheIntegrationManager() as manager:
+            setup_fastapi_caching(app, manager)
+            api = manager.get_api_cache()
+            remote = api.transport(httpx.MockTransport(answer))
+            async with (
+                httpx.AsyncClient(transport=remote, base_url="http://shop.example") as out,
+                httpx.AsyncClient(
+                    transport=httpx.ASGITransport(app=app), base_url="http://shop.example"
+                ) as client,
+            ):
+                assert [(await out.get("/n")).text for _ in range(2)] == ["remote 1", "remote 1"]
+                assert [(await client.get("/n")).json() for _ in range(2)] == [2, 2]
+                assert [(await out.get("/none")).text for _ in range(2)] == ["remote 3", "remote 4"]
+                assert (await out.get("/n")).text == "remote 1"
+            told = manager.get_comprehensive_stats()["integrations"]["api_cache"]
+            assert (told["transports"], told["hits"], told["stored"]) == (1, 2, 1)
+            threads = api.sync_transport(httpx.MockTransport(answer))
+
+            def asked():
+                with httpx.Client(transport=threads, base_url="http://shop.example") as client:
+                    return client.get("/n").text
+
+            # Clients share what they were answered, by whichever way they ask.
+            assert await asyncio.to_thread(asked) == "remote 1"
+
+    asyncio.run(main())

@@ -1,5 +1,6 @@
 """What ties caches to frameworks: applications of the kernel that import a framework only when it is used."""
 
+from tiercache_plugins.integrations.api import ApiCache
 from tiercache_plugins.integrations.assets import Asset, AssetCache, files_in
 from tiercache_plugins.integrations.config import CacheIntegrationConfig
 from tiercache_plugins.integrations.configuration import ConfigCache
@@ -10,6 +11,7 @@ from tiercache_plugins.integrations.sessions import SessionCache
 from tiercache_plugins.integrations.templates import TemplateCache
 
 __all__ = [
+    "ApiCache",
     "Asset",
     "AssetCache",
     "CacheIntegrationConfig",

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from tiercache import Cache
 from tiercache_plugins.advanced import AdvancedCachingSystem, CacheType
+from tiercache_plugins.integrations.api import ApiCache
 from tiercache_plugins.integrations.assets import AssetCache
 from tiercache_plugins.integrations.config import SESSIONS, CacheIntegrationConfig
 from tiercache_plugins.integrations.configuration import ConfigCache
@@ -40,6 +41,8 @@ class CacheIntegrationManager:
         self._sessions = SessionCache(
             self, route=SESSIONS, prefix=self.config.session_prefix, max_age=self.config.session_max_age
         )
+        # The keys of what an application answers itself, and of what it is answered, never meet.
+        self._api = ApiCache(self, prefix=f"{self.config.api_cache_prefix}out:")
         self._configs = ConfigCache(self, route=CacheType.STATIC)
         self._templates = TemplateCache(self, route=CacheType.STATIC)
         self._assets = AssetCache(self, route=CacheType.STATIC)
@@ -75,6 +78,14 @@ class CacheIntegrationManager:
         if not self.config.enable_session_caching:
             raise RuntimeError("there are no sessions: enable_session_caching is off; True is accepted")
         return self._sessions
+
+    def get_api_cache(self) -> ApiCache:
+        """Return the responses to calls that the application makes itself.
+
+        `api_cache_ttl` is not for them: what other services say of freshness counts, unless a transport is
+        given a `default_ttl`.
+        """
+        return self._api
 
     def get_config_cache(self) -> ConfigCache:
         """Return the configurations."""
@@ -113,6 +124,7 @@ class CacheIntegrationManager:
                 "enabled": config.enable_api_caching,
                 "api_cache_ttl": config.api_cache_ttl,
                 "api_cache_prefix": config.api_cache_prefix,
+                **self._api.stats(),
             },
             "database_cache": {
                 "enabled": config.enable_database_caching,

@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 from typing import Any
 
+import httpx
 import uvicorn
 
 from tiercache import Cache
 from tiercache_plugins.integrations.http import HttpCache, HttpCacheMiddleware, HttpSettings
+from tiercache_plugins.integrations.http.outgoing import AsyncCacheTransport
 
 HOP = {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"proxy-connection"}
 FRAMING = {b"transfer-encoding", b"keep-alive", b"upgrade", b"te", b"trailer"}
@@ -81,14 +83,62 @@ class Forwarder:
         await send({"type": "http.response.body", "body": content})
 
 
+class Detour(httpx.AsyncHTTPTransport):
+    """A transport to the origin at *port*, wherever a call is meant for."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self.port = port
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url.copy_with(port=self.port)
+        there = httpx.Request(request.method, url, headers=request.headers.raw, stream=request.stream)
+        return await super().handle_async_request(there)
+
+
+class Client:
+    """An ASGI application that asks by a client of httpx, whose calls are cached as a shared cache has it."""
+
+    def __init__(self, cache: Cache, port: int) -> None:
+        self.transport = AsyncCacheTransport(cache, Detour(port), shared=True)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        body = b""
+        while (message := await receive()).get("more_body"):
+            body += message["body"]
+        body += message.get("body", b"")
+        target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
+        headers = [pair for pair in scope["headers"] if pair[0] not in HOP]
+        host = dict(headers)[b"host"].decode()
+        request = httpx.Request(
+            scope["method"], f"http://{host}{target.decode()}", headers=headers, content=body or None
+        )
+        try:
+            response = await self.transport.handle_async_request(request)
+            content = b"".join([part async for part in response.stream])
+        except httpx.HTTPError:
+            await send({"type": "http.response.start", "status": 502, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await response.aclose()
+        passed = [pair for pair in response.headers.raw if pair[0].lower() not in FRAMING]
+        await send(
+            {"type": "http.response.start", "status": min(response.status_code, 599), "headers": passed}
+        )
+        await send({"type": "http.response.body", "body": content})
+
+
 def main() -> None:
     """Serve until stopped."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--origin", type=int, required=True)
+    parser.add_argument("--outgoing", action="store_true", help="the cache of a client instead")
     arguments = parser.parse_args()
     cache = Cache.open({"route": {"responses": {"tiers": ["memory"]}}})
-    app = HttpCacheMiddleware(Forwarder(arguments.origin), HttpCache(cache, SETTINGS))
+    app: Any = Client(cache, arguments.origin)
+    if not arguments.outgoing:
+        app = HttpCacheMiddleware(Forwarder(arguments.origin), HttpCache(cache, SETTINGS))
     uvicorn.run(
         app, host="127.0.0.1", port=arguments.port, http="h11", date_header=False, server_header=False,
         log_level="warning", lifespan="off",

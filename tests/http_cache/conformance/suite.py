@@ -2,6 +2,7 @@
 
     python tests/http_cache/conformance/suite.py            # the figures by category
     python tests/http_cache/conformance/suite.py --id NAME  # one test, with all that was sent
+    python tests/http_cache/conformance/suite.py --outgoing # the cache of outgoing calls, behind a proxy
 
 Node has to be there. The suite is taken from the directory that HTTP_CACHE_TESTS names, or is installed by
 npm into a temporary one.
@@ -79,8 +80,8 @@ def installed() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def served(root: Path) -> Iterator[int]:
-    """Yield the port of the cache, with the suite's origin behind it."""
+def served(root: Path, options: tuple[str, ...] = ()) -> Iterator[int]:
+    """Yield the port of the cache, with the suite's origin behind it; *options* are the proxy's."""
     origin, port = free_port(), free_port()
     with tempfile.TemporaryDirectory() as directory:
         environment = os.environ | {
@@ -96,7 +97,7 @@ def served(root: Path) -> Iterator[int]:
                 stderr=log,
             )
             proxy = subprocess.Popen(
-                [sys.executable, str(PROXY), f"--port={port}", f"--origin={origin}"],
+                [sys.executable, str(PROXY), f"--port={port}", f"--origin={origin}", *options],
                 stdout=log, stderr=log,
             )  # fmt: skip
             try:
@@ -159,9 +160,9 @@ def judged(tests: list[dict[str, Any]], results: dict[str, Any]) -> list[Verdict
     return [Verdict(test["id"], test["suite"], test["kind"], *outcome(test["id"])) for test in tests]
 
 
-def measured() -> list[Verdict]:
+def measured(options: tuple[str, ...] = ()) -> list[Verdict]:
     """Run the suite. Raises Missing."""
-    with installed() as root, served(root) as port:
+    with installed() as root, served(root, options) as port:
         return judged(listing(root), json.loads(run(root, port)))
 
 
@@ -191,12 +192,14 @@ def main() -> None:
     """Print the figures, or what one test did."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--id", default="")
+    parser.add_argument("--outgoing", action="store_true", help="the cache of a client instead")
     arguments = parser.parse_args()
+    options = ("--outgoing",) if arguments.outgoing else ()
     if arguments.id:
-        with installed() as root, served(root) as port:
+        with installed() as root, served(root, options) as port:
             print(run(root, port, arguments.id))
         return
-    verdicts = measured()
+    verdicts = measured(options)
     print(table(verdicts))
     for verdict in verdicts:
         if verdict.outcome != "pass":
