@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from http_cache.calling import URL, calling, told
-from http_cache.talking import until
+from http_cache.talking import cache_of, until
 from http_cache.test_middleware import MINUTE, scenario
 from tiercache_plugins.integrations.http.outgoing import AsyncCacheTransport
 
@@ -25,6 +25,7 @@ async def test_a_fresh_response_is_answered_from_the_cache_with_its_age():
         assert (first.text, second.text, len(c.origin.asked)) == ("1", "1", 1)
         assert second.headers["age"] == "10"
         assert second.headers["content-type"] == "text/plain"
+        assert "etag" not in second.headers
         assert first.headers["cache-status"] == "tiercache; fwd=uri-miss; fwd-status=200; stored"
         assert second.headers["cache-status"] == "tiercache; hit; ttl=50"
         assert (told(first).hit, told(first).stored, told(first).forwarded) == (False, True, "uri-miss")
@@ -410,6 +411,34 @@ async def test_responses_are_dropped_by_their_url_whoever_asked_for_them():
         for fields in ({}, {"Authorization": "a"}):
             assert not told(await c.get(**fields)).hit
             assert told(await c.get(URL + "?page=2", **fields)).hit
+
+
+@scenario
+async def test_a_caller_who_is_cancelled_alone_ends_the_call():
+    async with calling() as c:
+        c.origin.gate.clear()
+        caller = asyncio.create_task(c.get())
+        await until(lambda: c.origin.asked)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        assert c.transport._calls._tasks == set()
+
+
+@scenario
+async def test_a_cache_that_nobody_opened_is_opened_and_closed_with_the_transport():
+    class Closing(httpx.MockTransport):
+        closed = 0
+
+        async def aclose(self):
+            self.closed += 1
+
+    cache = cache_of()
+    wrapped = Closing(lambda request: httpx.Response(200, headers=[MINUTE]))
+    async with httpx.AsyncClient(transport=AsyncCacheTransport(cache, wrapped)) as client:
+        assert [told(await client.get(URL)).hit for _ in range(2)] == [False, True]
+        assert cache.is_open
+    assert (cache.is_open, wrapped.closed) == (False, 1)
 
 
 @scenario
