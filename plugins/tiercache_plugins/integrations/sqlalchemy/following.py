@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.orm import Session, SessionTransaction
@@ -15,7 +15,10 @@ from tiercache_plugins.integrations.sqlalchemy.ledger import Ledger
 from tiercache_plugins.integrations.sqlalchemy.options import WRITTEN
 from tiercache_plugins.integrations.sqlalchemy.tables import Tables
 
-_STATEMENT_WISE = frozenset({"READ COMMITTED", "AUTOCOMMIT"})
+APART: Final = "tiercache apart"
+"""In the `info` of a session: that it only loads for another, and is not followed."""
+
+_STATEMENT_WISE: Final = frozenset({"READ COMMITTED", "AUTOCOMMIT"})
 
 
 class Following:
@@ -41,14 +44,6 @@ class Following:
         """Follow the sessions of *target*, a class of sessions or a maker."""
         event.listen(target, "after_begin", self._begun)
         event.listen(target, "after_transaction_end", self._ended)
-
-    def ignore(self) -> dict[Any, Any]:
-        """Return what a session has as `info` so that it is not followed."""
-        return {self._mark: None}
-
-    def ignores(self, session: Session) -> bool:
-        """Return whether *session* is one of those."""
-        return session.info.get(self._mark, ()) is None
 
     def ledgers(self, session: Session) -> list[Ledger]:
         """Return the ledgers of the transaction that *session* is in."""
@@ -84,7 +79,7 @@ class Following:
 
     def _begun(self, session: Session, transaction: SessionTransaction, connection: Connection) -> None:
         del transaction
-        if self.ignores(session):
+        if session.info.get(APART):
             return
         ledgers: list[Ledger] = session.info.setdefault(self._mark, [])
         standing = self.current(connection)
@@ -97,7 +92,7 @@ class Following:
         ledgers.append(ledger)
 
     def _ended(self, session: Session, transaction: SessionTransaction) -> None:
-        if transaction.parent is not None or self.ignores(session):
+        if transaction.parent is not None or session.info.get(APART):
             return
         ledgers: list[Ledger] = session.info.pop(self._mark, [])
         for ledger in ledgers:

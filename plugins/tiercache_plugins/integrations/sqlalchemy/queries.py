@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from sqlalchemy.orm import ORMExecuteState, Session
 from tiercache import MISSING, Cache, Loaded, SyncCache
 from tiercache_plugins.integrations.source import cache_of
 from tiercache_plugins.integrations.sqlalchemy.databases import Databases
-from tiercache_plugins.integrations.sqlalchemy.following import Following
+from tiercache_plugins.integrations.sqlalchemy.following import APART, Following
 from tiercache_plugins.integrations.sqlalchemy.frozen import Unusable, frozen, thawed
 from tiercache_plugins.integrations.sqlalchemy.keying import Keys
 from tiercache_plugins.integrations.sqlalchemy.leading import Left, led, led_here
@@ -141,8 +142,10 @@ class QueryCache:
     def _execute(self, state: ORMExecuteState) -> Result[Any] | None:
         asked = state.execution_options.get(ASKED)
         session = state.session
-        if asked is None or self._following.ignores(session):
+        if asked is None or session.info.get(APART):
             return None
+        if not isinstance(asked, Asked):
+            raise TypeError(f"the option {ASKED} is what `cached()` returns, not {type(asked).__name__}")
         if state.is_relationship_load or state.is_column_load:
             return None
         text = isinstance(state.statement, TextClause)
@@ -255,8 +258,9 @@ class QueryCache:
             for name, value in state.local_execution_options.items()
             if name != ASKED and not name.startswith("_sa_")
         }
-        info = {**session.info, **self._following.ignore()}
-        with Session(connection, join_transaction_mode="rollback_only", autoflush=False, info=info) as apart:
+        info = {**session.info, APART: True}
+        made = functools.partial(type(session), bind=connection, info=info, autoflush=False)
+        with made(join_transaction_mode="rollback_only") as apart:
             if ledger is not None:
                 ledger.reads = set()
             try:
