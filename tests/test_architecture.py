@@ -135,18 +135,25 @@ def test_plugins_import_public_names_alone(path):
 def test_inside_core_imports_go_down(path):
     """The ground floor carries the engine, the engine the configuration, and that the cache."""
     above = {
-        "engine": ("tiercache.config", "tiercache.cache", "tiercache.cli", "tiercache.testing"),
-        "config": ("tiercache.cache", "tiercache.cli", "tiercache.testing"),
-        "cache": ("tiercache.cli", "tiercache.testing"),
-        "sync": ("tiercache.cli", "tiercache.testing"),
-        "decorators.py": ("tiercache.cli", "tiercache.testing"),
-        "testing": ("tiercache.cli",),
+        "engine": (
+            "tiercache.config",
+            "tiercache.cache",
+            "tiercache.cli",
+            "tiercache.dashboard",
+            "tiercache.testing",
+        ),
+        "config": ("tiercache.cache", "tiercache.cli", "tiercache.dashboard", "tiercache.testing"),
+        "cache": ("tiercache.cli", "tiercache.dashboard", "tiercache.testing"),
+        "sync": ("tiercache.cli", "tiercache.dashboard", "tiercache.testing"),
+        "decorators.py": ("tiercache.cli", "tiercache.dashboard", "tiercache.testing"),
+        "testing": ("tiercache.cli", "tiercache.dashboard"),
+        "dashboard": ("tiercache.cli", "tiercache.config", "tiercache.testing"),
         "cli": (),
     }
     floor = path.relative_to(CORE).parts[0]
     forbidden = above.get(floor, ("tiercache.engine", *above["engine"]))
     if path == CORE / "__init__.py":
-        forbidden = ("tiercache.config", "tiercache.cli", "tiercache.testing")
+        forbidden = ("tiercache.config", "tiercache.cli", "tiercache.dashboard", "tiercache.testing")
     assert [module for module, _ in imports(path) if within(module, *forbidden)] == []
 
 
@@ -274,7 +281,8 @@ def test_modules_are_short_enough_to_be_read(path):
 
 
 def test_importing_tiercache_loads_no_driver_and_nothing_cold():
-    cold = ("pydantic_settings", "rich", "click", "tiercache.config", "tiercache.cli", "tiercache_plugins")
+    cold = ("pydantic_settings", "rich", "click", "tiercache.config", "tiercache.cli", "tiercache.dashboard",
+            "tiercache_plugins")  # fmt: skip
     assert loaded_after("import tiercache", *cold, *DRIVERS) == set()
 
 

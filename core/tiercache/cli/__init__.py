@@ -20,6 +20,7 @@ class _Command(NamedTuple):
 
 _COMMANDS: Final = {
     "check": _Command("tiercache.cli.check", "Check a configuration and show every problem."),
+    "dashboard": _Command("tiercache.cli.dashboard", "Show the tiers in the browser."),
     "delete": _Command("tiercache.cli.delete", "Drop keys from every tier."),
     "diff": _Command("tiercache.cli.diff", "Tell what another configuration would change."),
     "doctor": _Command("tiercache.cli.doctor", "Look at all that commonly goes wrong."),
