@@ -493,6 +493,9 @@ def test_what_is_not_for_keeping_passes(shop):
     ):
         assert not shop.cached(statement)
     assert shop.queries.stats()["unfit"] == 6
+    with shop.sessions() as session:
+        assert [each.name for each in session.query(Customer).execution_options(**cached())] == ["Ada", "Bob"]
+    assert shop.queries.stats()["unfit"] == 7
 
 
 def test_a_listener_behind_the_cache_is_refused(shop):

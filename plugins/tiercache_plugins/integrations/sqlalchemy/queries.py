@@ -168,6 +168,8 @@ class QueryCache:
         options = state.execution_options
         return (
             any(options.get(name) for name in _PAST)
+            # `Session.query` goes by more than the result tells.
+            or getattr(options.get("_sa_orm_load_options"), "_legacy_uniquing", False)
             or isinstance(state.parameters, list | tuple)
             or getattr(state.statement, "_for_update_arg", None) is not None
         )
