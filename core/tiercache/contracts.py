@@ -372,6 +372,11 @@ class Record(NamedTuple):
     it holds the lease, else answer -1; stored or kept out, the lease is given back in the same step. `VOID`:
     end the lease, whoever holds it.
     """
+    news: bool = False
+    """Only for tiers that a bus follows. A conditional record that finds nothing standing is not announced:
+    what was read or loaded changes nothing for anybody. One that is news is, for it is a change that comes
+    late.
+    """
 
 
 class FarTier(Protocol):

@@ -226,3 +226,26 @@ def test_what_a_shared_tier_was_never_told_kills_what_other_processes_put_back()
             assert shelf.markers.keys() == {"*"}
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("change", ["set", "delete"])
+def test_what_is_made_good_is_news_to_processes_that_keep_what_the_tier_does_not(change):
+    async def main():
+        clock = FakeClock()
+        sent = []
+        async with alone(clock) as cache:
+            shelf = tier(cache, "shelf")
+            write = shelf.write
+            shelf.error = OSError("gone")
+            await (cache.set("k", 1) if change == "set" else cache.delete("k"))
+            shelf.error = None
+
+            async def noted(records):
+                sent.extend(records)
+                return await write(records)
+
+            shelf.write = noted
+            await recovered(cache, clock)
+            assert [(record.conditional, record.news) for record in sent] == [(True, True)]
+
+    asyncio.run(main())

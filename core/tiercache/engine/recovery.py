@@ -187,7 +187,8 @@ class Recovery:
                 writes.append((missed, _above(missed.record, frame)))
             elif frame is None:
                 # Another process may have something older yet to be made good: it must find this.
-                writes.append((missed, self._tombstone(missed, missed.stamp)._replace(conditional=True)))
+                buried = self._tombstone(missed, missed.stamp)
+                writes.append((missed, buried._replace(conditional=True, news=True)))
             else:
                 # A value whose own time is over leaves nothing to write, but what it replaced must go.
                 deletes.append((missed, stamp_of(frame)))
@@ -303,4 +304,4 @@ def _newer(frame: bytes | None, missed: _Missed) -> bool:
 def _above(record: Record, frame: bytes | None) -> Record:
     """Return *record* so that it is stored only where *frame* still stands, or nothing does."""
     stamp = record.stamp if frame is None else max(record.stamp, stamp_of(frame) + 1)
-    return record._replace(frame=restamped(record.frame, stamp), stamp=stamp, conditional=True)
+    return record._replace(frame=restamped(record.frame, stamp), stamp=stamp, conditional=True, news=True)

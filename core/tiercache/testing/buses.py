@@ -157,6 +157,18 @@ class BusSuite:
 
         stations(act)
 
+    def test_what_is_made_good_is_told_where_what_was_loaded_is_not(self, stations: Any) -> None:
+        async def act(one: Station, other: Station, address: Any) -> None:
+            loaded = record_of(address("a"), stamp=10, conditional=True)
+            await one.tier.write(
+                [loaded, record_of(address("b"), stamp=11, conditional=True)._replace(news=True)]
+            )
+            await one.tier.write([loaded._replace(news=True)])
+            await other.ear.caught_up()
+            assert other.ear.changes == [(address("b"), 11)]
+
+        stations(act)
+
     def test_a_delete_is_told_whatever_stood_there(self, stations: Any) -> None:
         async def act(one: Station, other: Station, address: Any) -> None:
             await one.tier.write([record_of(address("a"), stamp=50)])

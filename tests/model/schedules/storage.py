@@ -106,7 +106,7 @@ class Store:
         self.note(process, what, record.key, record.frame, late=late, stored=stamp > 0)
         if stamp:
             self.rows[record.key] = (restamped(record.frame, stamp), record.expires_at)
-            if stood is not None or not record.conditional:
+            if stood is not None or record.news or not record.conditional:
                 self.tell(process, record.key, stamp)
         elif not record.conditional:
             self.rows.pop(record.key, None)

@@ -41,7 +41,7 @@ def _leased(records: Sequence[Record], now: int, leases: Leases) -> tuple[list[s
 
 
 def _letters(records: Sequence[Record]) -> bytes:
-    return bytes(99 if record.conditional else 117 for record in records)
+    return b"".join(b"u" if not record.conditional else b"n" if record.news else b"c" for record in records)
 
 
 def by_size(group: Sequence[int], records: Sequence[Record]) -> list[Sequence[int]]:

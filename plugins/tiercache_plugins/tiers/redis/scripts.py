@@ -87,7 +87,7 @@ local function put(key, frame, life, letter)
   local stamp = stands(key)
   local result = 1
   if stamp and not below(stamp, frame) then
-    if letter == 99 then return 0 end
+    if letter ~= 117 then return 0 end
     result = next_after(stamp)
     frame = result .. frame:sub(9)
   end
@@ -110,11 +110,12 @@ announce('c')
 return reply
 """
 )
-"""KEYS: the keys. ARGV: one letter a record ("c" conditional, "u" not), then frame and `life` of each.
+"""KEYS: the keys. ARGV: one letter a record ("u" unconditional, "c" conditional, "n" that and news), then
+frame and `life` of each.
 
-Replies for each 1 where the frame stands as sent, 0 where
-it was kept out, else the eight bytes of the stamp it stands under. What was read or loaded before and finds
-nothing standing changes nothing for anybody, and is not told.
+Replies for each 1 where the frame stands as sent, 0 where it was kept out, else the eight bytes of the stamp
+it stands under. What was read or loaded before and finds nothing standing changes nothing for anybody, and is
+not told.
 """
 
 WRITE_LEASED: Final = _script(

@@ -210,7 +210,7 @@ class Rows:
                 stamp = min(stood + 1, _HIGHEST)
                 frame = restamped(frame, stamp)
         stored = self._put(connection, key, frame, record.expires_at, standing, totals, now)
-        if standing is not None or (stored and not record.conditional):
+        if standing is not None or (stored and (record.news or not record.conditional)):
             # What was read or loaded before, and finds nothing standing, changes nothing for anybody.
             self.voice.note(key, stamp)
         return stamp if stored else 0
