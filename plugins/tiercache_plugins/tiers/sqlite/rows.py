@@ -23,8 +23,8 @@ from tiercache_plugins.tiers.sqlite.voice import Voice
 _HIGHEST: Final = 2**64 - 1
 _REMEMBERED: Final = 8192
 """Rows whose reads wait to be noted, and damaged ones; of more, the oldest are forgotten."""
-_ASIDE: Final = 128
-"""Rows whose reads are noted beside what a transaction is for."""
+_ASIDE: Final = 32
+"""Rows whose reads are noted beside what a transaction is for: few, as each may be a page of its own."""
 _NOTED: Final = 2048
 """Likewise where it is for nothing else."""
 
