@@ -91,8 +91,8 @@ class Connection:
 
 
 @contextlib.contextmanager
-def shop(configuration: str, directory: Path, **environment: str) -> Iterator[str]:
-    """Yield the address of the example, served by two workers."""
+def shop(configuration: str, directory: Path, example: Path = EXAMPLE, **environment: str) -> Iterator[str]:
+    """Yield the address of *example*, served by two workers."""
     listening = socket.socket()
     # uvicorn's workers leave this off, and each answer then waits 40 ms for the client's acknowledgement.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -100,11 +100,11 @@ def shop(configuration: str, directory: Path, **environment: str) -> Iterator[st
     port = listening.getsockname()[1]
     log = (directory / "log").open("w+")
     process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "--app-dir", str(EXAMPLE), "app:app", "--workers", "2", "--fd",
+        [sys.executable, "-m", "uvicorn", "--app-dir", str(example), "app:app", "--workers", "2", "--fd",
          str(listening.fileno()), "--log-level", "warning"],
         cwd=directory, stdout=log, stderr=log, start_new_session=True, pass_fds=[listening.fileno()],
         env=os.environ | environment | {
-            "TIERCACHE_CONFIG": str(EXAMPLE / configuration), "SHOP_DATABASE": str(directory / "shop.db"),
+            "TIERCACHE_CONFIG": str(example / configuration), "SHOP_DATABASE": str(directory / "shop.db"),
         },
     )  # fmt: skip
     try:

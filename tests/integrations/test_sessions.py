@@ -231,13 +231,13 @@ def test_what_ends_a_session_while_it_is_changed_is_not_undone(far, how):
 def test_logging_out_while_an_id_is_changed_ends_both(far):
     async def act(one, other, *caches):
         await one.set_session("s", {"user_id": 7})
-        store = one._store
+        store = one._store_new
 
         async def late(session_id, record):
             await other.logout_everywhere(7)
             await store(session_id, record)
 
-        one._store = late
+        one._store_new = late
         assert await one.rotate_session("s") is None
         keys = [key async for key in caches[0].keys()]
         assert keys == []

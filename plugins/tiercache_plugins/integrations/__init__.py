@@ -7,7 +7,7 @@ from tiercache_plugins.integrations.configuration import ConfigCache
 from tiercache_plugins.integrations.database import DatabaseCache
 from tiercache_plugins.integrations.http import HttpCache, setup_fastapi_caching
 from tiercache_plugins.integrations.manager import CacheIntegrationManager
-from tiercache_plugins.integrations.sessions import SessionCache
+from tiercache_plugins.integrations.sessions import SessionCache, SessionMiddleware
 from tiercache_plugins.integrations.templates import TemplateCache
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "DatabaseCache",
     "HttpCache",
     "SessionCache",
+    "SessionMiddleware",
     "TemplateCache",
     "files_in",
     "setup_fastapi_caching",

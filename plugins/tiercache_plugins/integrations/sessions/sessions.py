@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import secrets
 import time
@@ -10,14 +11,17 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from tiercache import Cache, Loaded, TierUnavailable
+from tiercache import Cache, Loaded, LockTimeout, TierUnavailable
 from tiercache.units import seconds
+from tiercache_plugins.integrations.sessions.opened import OpenedSession
 from tiercache_plugins.integrations.sessions.turn import turn
 from tiercache_plugins.integrations.source import cache_of
 from tiercache_plugins.patterns.turns import Turns
 
 ATTEMPTS: Final = 8
 """How often a change is made anew because the session was set meanwhile."""
+
+_log = logging.getLogger("tiercache.sessions")
 
 Change = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]]
 """What is laid over the data of a session, or what makes the new data of the old."""
@@ -54,15 +58,20 @@ class SessionCache:
         self._field = user_field
         self._clock = clock
         self._turns = Turns()
-        self._created = self._updated = self._ended = self._found = self._absent = 0
+        self._created = self._updated = self._ended = self._found = self._absent = self._away = 0
+        self._told = False
 
     async def create_session(self, data: Mapping[str, Any], *, user: object = None) -> str:
         """Begin a session with *data* and return its new id: 256 random bits, to be known by its user alone.
 
-        *user* says whose it is, where the data don't. Raises as `Cache.set` does.
+        *user* says whose it is, where the data don't. Raises as `Cache.add` does, TierUnavailable where the
+        session could not be kept among them.
         """
         session_id = secrets.token_urlsafe(32)
-        await self.set_session(session_id, data, user=user)
+        now = self._clock()
+        record = {"data": dict(data), "started": now, "issued": now, "user": self._user(data, user)}
+        await self._store_new(session_id, record)
+        self._created += 1
         return session_id
 
     async def set_session(self, session_id: str, data: Mapping[str, Any], *, user: object = None) -> None:
@@ -70,17 +79,40 @@ class SessionCache:
 
         An id must be impossible to guess: take those of `create_session`, not one that a client sent.
         """
-        record = {"data": dict(data), "started": self._clock(), "user": self._user(data, user)}
+        now = self._clock()
+        record = {"data": dict(data), "started": now, "issued": now, "user": self._user(data, user)}
         await self._store(session_id, record)
         self._created += 1
 
     async def get_session(self, session_id: str) -> dict[str, Any] | None:
         """Return the data of *session_id*, None where it is over. Counts as use."""
         key = self._key(session_id)
-        record = await self._read(cache_of(self._source), key)
+        _, record = await self._find(cache_of(self._source), key)
         self._found += record is not None
         self._absent += record is None
         return None if record is None else dict(record["data"])
+
+    async def open_session(self, session_id: str) -> OpenedSession | None:
+        """Return *session_id* with its dates; None where it is over. Counts as use.
+
+        Raises TierUnavailable where nobody can tell whether there is such a session.
+        """
+        own, cache = self._key(session_id), cache_of(self._source)
+        key, record = await self._find(cache, own)
+        # A tier that is away reads as a miss; this call is never guessed.
+        if record is None and await cache.touch(key, ttl=self._max_age, route=self._route):
+            record = await self._read(cache, key)
+        self._found += record is not None
+        self._absent += record is None
+        if record is None:
+            return None
+        return OpenedSession(
+            data=dict(record["data"]),
+            started=record["started"],
+            issued=record.get("issued", record["started"]),
+            moved=key != own,
+            left=self._left(record),
+        )
 
     async def update_session(self, session_id: str, change: Change) -> dict[str, Any] | None:
         """Change the data of *session_id*, and return what they are then; None where it is over.
@@ -97,7 +129,10 @@ class SessionCache:
             async with self._turns.of(key), turn(cache, f"{key}:turn", self._route):
                 record, stands = await self._changed(cache, key, change)
             if record is None:
-                return None
+                if (moved := await self._moved(cache, key)) is None:
+                    return None
+                key = moved
+                continue
             if stands:
                 self._updated += 1
                 return dict(record["data"])
@@ -105,29 +140,63 @@ class SessionCache:
 
     async def delete_session(self, session_id: str) -> bool:
         """End *session_id* in every process; return whether it was alive."""
-        ended = await cache_of(self._source).delete(self._key(session_id))
+        key, cache = self._key(session_id), cache_of(self._source)
+        while (moved := await self._moved(cache, key)) is not None:
+            await cache.delete(key)
+            key = moved
+        ended = await cache.delete(key)
         self._ended += ended
         return ended
 
-    async def rotate_session(self, session_id: str) -> str | None:
+    async def end_session(self, session_id: str) -> bool:
+        """End *session_id* as `delete_session` does, when no other call is giving it a new id.
+
+        Raises as `update_session` does; then the end is known to this process, and may not be to others.
+        """
+        key: str | None = self._key(session_id)
+        cache, ended = cache_of(self._source), False
+        try:
+            while key is not None:
+                async with self._turns.of(key), turn(cache, f"{key}:turn", self._route):
+                    moved = await self._moved(cache, key)
+                    ended = await cache.delete(key)
+                key = moved
+        except (TierUnavailable, LockTimeout):
+            # Kept for when the tier is back.
+            await self.delete_session(session_id)
+            raise
+        self._ended += ended
+        return ended
+
+    async def rotate_session(
+        self,
+        session_id: str,
+        change: Change | None = None,
+        *,
+        grace: float | str | timedelta | None = None,
+    ) -> str | None:
         """Give the session *session_id* a new id, and return it; None where the session is over.
 
         To be called where the rights of its user change, such as at login, so that an id which somebody
-        planted or saw before is worth nothing. Data and age stay.
+        planted or saw before is worth nothing. Age stays; *change* is made as `update_session` makes it, and
+        is seen by the new id alone.
+
+        The old id is dead at once, or, with *grace*, leads to the same session for so many seconds more, for
+        requests that were sent before the new one arrived. With *grace*, an id that was replaced already is
+        not replaced once more, and None is returned.
+
+        Raises as `update_session` does.
         """
         key, cache = self._key(session_id), cache_of(self._source)
-        async with self._turns.of(key), turn(cache, f"{key}:turn", self._route):
-            record = await self._read(cache, key)
-            if record is None:
-                return None
-            new_id = secrets.token_urlsafe(32)
-            await self._store(new_id, record)
-            # What ended the old one before the new one was there has not ended the new one.
-            if await self._read(cache, key) is None:
-                await cache.delete(self._key(new_id))
-                return None
-            await cache.delete(key)
-        return new_id
+        for _ in range(ATTEMPTS):
+            async with self._turns.of(key), turn(cache, f"{key}:turn", self._route):
+                if (record := await self._read(cache, key)) is not None:
+                    return await self._rotated(cache, key, record, change, grace)
+                moved = await self._moved(cache, key)
+            if moved is None or grace is not None:
+                break
+            key = moved
+        return None
 
     async def logout_everywhere(self, user: object) -> None:
         """End all sessions of *user*, in every process, whatever their number."""
@@ -143,7 +212,48 @@ class SessionCache:
             "absent": self._absent,
             "updated": self._updated,
             "ended": self._ended,
+            "away": self._away,
         }
+
+    @property
+    def max_age(self) -> float:
+        """Seconds that a session lives at most."""
+        return self._max_age
+
+    def now(self) -> float:
+        """Return the time by the clock that sessions are dated by."""
+        return self._clock()
+
+    def trouble(self, what: str) -> None:
+        """Count that sessions could not be read or kept; the first time it is logged."""
+        self._away += 1
+        if not self._told:
+            # Once: a tier that is away would fill the log. The count goes on.
+            self._told = True
+            _log.error("%s; further times are only counted", what, exc_info=True)
+
+    async def _rotated(
+        self,
+        cache: Cache,
+        key: str,
+        record: dict[str, Any],
+        change: Change | None,
+        grace: float | str | timedelta | None,
+    ) -> str | None:
+        old = dict(record["data"])
+        data = dict(change(old)) if callable(change) else {**old, **(change or {})}
+        new_id = secrets.token_urlsafe(32)
+        user = self._user(data, None) or record["user"]
+        await self._store_new(new_id, {**record, "data": data, "user": user, "issued": self._clock()})
+        # What ended the old one before the new one was there has not ended the new one.
+        if await self._read(cache, key) is None:
+            await cache.delete(self._key(new_id))
+            return None
+        if grace is None:
+            await cache.delete(key)
+        else:
+            await cache.set(key, {"moved": self._key(new_id)}, ttl=grace, route=self._route)
+        return new_id
 
     async def _changed(self, cache: Cache, key: str, change: Change) -> tuple[dict[str, Any] | None, bool]:
         """Return the record of *key* as it is after *change*, None where there is none, and if it stands.
@@ -171,9 +281,23 @@ class SessionCache:
         found = await self._read(cache, key)
         return found, found is not None and found.get("mark") == mark
 
+    async def _find(self, cache: Cache, key: str) -> tuple[str, dict[str, Any] | None]:
+        """Return the record that *key* leads to, and its own key."""
+        for _ in range(ATTEMPTS):
+            record = await self._read(cache, key)
+            if record is not None or (moved := await self._moved(cache, key)) is None:
+                return key, record
+            key = moved
+        return key, None
+
+    async def _moved(self, cache: Cache, key: str) -> str | None:
+        """Return the key of the session whose id took the place of the one that is behind *key*."""
+        record = await cache.get(key, route=self._route)
+        return record.get("moved") if isinstance(record, dict) else None
+
     async def _read(self, cache: Cache, key: str) -> dict[str, Any] | None:
         record = await cache.get(key, route=self._route)
-        if not isinstance(record, dict) or self._left(record) <= 0:
+        if not isinstance(record, dict) or "moved" in record or self._left(record) <= 0:
             return None
         return record
 
@@ -182,6 +306,13 @@ class SessionCache:
         await cache_of(self._source).set(
             self._key(session_id), dict(record), route=self._route, ttl=left, tags=self._tags(record)
         )
+
+    async def _store_new(self, session_id: str, record: Mapping[str, Any]) -> None:
+        # Unlike `set`, this says where the session could not be kept.
+        await cache_of(self._source).add(
+            self._key(session_id), dict(record), route=self._route, ttl=self._left(record),
+            tags=self._tags(record),
+        )  # fmt: skip
 
     def _left(self, record: Mapping[str, Any]) -> float:
         """Return for how many seconds *record* may live yet."""
