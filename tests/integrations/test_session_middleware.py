@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from integrations.asking import COOKIE, browser, during
-from tiercache import Cache
+from tiercache import Cache, TierUnavailable
 from tiercache_plugins.integrations import SessionCache, setup_fastapi_caching
 from tiercache_plugins.integrations.http import cached_response
 from tiercache_plugins.integrations.sessions import Session, SessionMiddleware, logout, rotate
@@ -193,6 +193,7 @@ def test_an_old_id_is_replaced_and_leads_to_the_session_for_a_while():
             assert (await client.get("/me")).json() == {"a": 1, "b": 2, "c": 3}
             clock.advance(2)
             assert (await late.get("/me", **sent)).json() == {}
+            assert given_cookie(await client.get("/me")) == []
             assert (await client.get("/me")).json() == {"a": 1, "b": 2, "c": 3}
 
     during(scenario)
@@ -427,6 +428,24 @@ def test_without_the_store_there_is_no_session_and_no_cookie_is_touched(unavaila
             assert sessions.stats()["away"] == (3 if refused else 6)
 
     asyncio.run(life())
+
+
+def test_a_session_that_could_not_be_read_is_not_replaced_once_the_store_is_back():
+    class Flapping(SessionCache):
+        async def open_session(self, session_id):
+            raise TierUnavailable("away")
+
+    async def scenario(sessions, cache, clock):
+        session_id = await sessions.create_session({"user_id": 1})
+        async with browser(shop(Flapping(cache)), cookies={COOKIE: session_id}) as client:
+            for change in (client.put("/put/a/1"), client.post("/login/ann")):
+                assert given_cookie(await change) == []
+            assert await sessions.get_session(session_id) == {"user_id": 1}
+            (cookie,) = given_cookie(await client.post("/logout"))
+            assert "Max-Age=0" in cookie
+        assert await sessions.get_session(session_id) is None
+
+    during(scenario)
 
 
 def test_a_websocket_reads_its_session_and_may_not_change_it():

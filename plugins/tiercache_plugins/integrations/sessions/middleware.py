@@ -148,7 +148,7 @@ class SessionMiddleware:
         if session.rotates:
             return self._named(await self._sessions.rotate_session(brought, merged), opened)
         age = self._sessions.now() - opened.issued
-        if not opened.moved and age >= self._period:
+        if age >= self._period:
             new_id = await self._sessions.rotate_session(brought, merged, grace=self._grace)
             if new_id is not None:
                 return self._named(new_id, opened)

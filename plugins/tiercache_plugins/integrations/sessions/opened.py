@@ -15,7 +15,5 @@ class OpenedSession:
     """When it began, in seconds since the epoch."""
     issued: float
     """When it was given its id."""
-    moved: bool
-    """Whether another id took the place of the one that it was opened by."""
     left: float
     """Seconds until it ends, however much it is used."""

@@ -97,8 +97,8 @@ class SessionCache:
 
         Raises TierUnavailable where nobody can tell whether there is such a session.
         """
-        own, cache = self._key(session_id), cache_of(self._source)
-        key, record = await self._find(cache, own)
+        key, cache = self._key(session_id), cache_of(self._source)
+        key, record = await self._find(cache, key)
         # A tier that is away reads as a miss; this call is never guessed.
         if record is None and await cache.touch(key, ttl=self._max_age, route=self._route):
             record = await self._read(cache, key)
@@ -110,7 +110,6 @@ class SessionCache:
             data=dict(record["data"]),
             started=record["started"],
             issued=record.get("issued", record["started"]),
-            moved=key != own,
             left=self._left(record),
         )
 
