@@ -112,7 +112,7 @@ class Fragments:
 class FragmentExtension(Extension):
     """The tag `cache`. `cache_fragments` adds it, and says where fragments are kept."""
 
-    tags = {"cache"}  # noqa: RUF012 - as Jinja2 declares it
+    tags = frozenset({"cache"})  # type: ignore[assignment]
 
     def parse(self, parser: Parser) -> nodes.Node:
         """Read one tag, up to its `endcache`. Raises TemplateSyntaxError."""
