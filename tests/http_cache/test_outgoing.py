@@ -81,10 +81,12 @@ async def test_responses_to_other_credentials_are_never_found():
         c.origin.say(("Cache-Control", "max-age=60, public"))
         for fields in (
             {}, {"Authorization": "a"}, {"Authorization": "b"}, {"Cookie": "a"}, {"X_API_Key": "a"},
-            {"Authorization": "a", "Cookie": "a"},
+            {"Authorization": "a", "Cookie": "a"}, {"Private_Token": "a"}, {"Private_Token": "b"},
+            {"DD_API_KEY": "a"}, {"X_Tenant": "a"}, {"X_On_Behalf_Of_User": "a"},
         ):  # fmt: skip
             number = str(len(c.origin.asked) + 1)
             assert [(await c.get(**fields)).text for _ in range(2)] == [number, number]
+        assert told(await c.get(User_Agent="another", Traceparent="00-1")).hit
 
 
 @scenario

@@ -12,6 +12,7 @@ from http_cache.calling import URL, calling_from_threads, named, told
 from http_cache.test_middleware import MINUTE
 from servers import wait_until
 from tiercache import Cache
+from tiercache.testing import FakeClock
 from tiercache_plugins.integrations.http.outgoing import CacheTransport
 
 TAGGED = ("ETag", '"t"')
@@ -54,7 +55,7 @@ def test_threads_that_want_the_same_at_once_make_one_call():
         with ThreadPoolExecutor(8) as threads:
             asking = [threads.submit(client.get, URL) for _ in range(8)]
             # All of them are there before the origin answers.
-            wait_until(lambda: len(transport._calls._tasks) == 8, "eight calls")
+            wait_until(lambda: transport._calls and len(transport._calls._tasks) == 8, "eight calls")
             gate.set()
             assert {one.result(30).text for one in asking} == {"once"}
         assert len(origin.asked) == 1
@@ -117,3 +118,15 @@ def test_where_the_cache_is_closed_calls_are_made_without_it():
         transport.http.cache.sync.close()
         assert [client.get(URL).text for _ in range(2)] == ["2", "3"]
         assert transport.http.counts.troubles == 2
+
+
+def test_a_stale_response_is_answered_at_once_and_fetched_anew_behind():
+    clock = FakeClock()
+    with calling_from_threads(clock=clock) as (client, origin, transport):
+        origin.say(("Cache-Control", "max-age=60, stale-while-revalidate=600"))
+        client.get(URL)
+        clock.advance(61)
+        stale = client.get(URL)
+        assert (stale.text, told(stale).stale) == ("1", True)
+        wait_until(lambda: transport.http.counts.refreshed, "a newer response")
+        assert client.get(URL).text == "2"

@@ -32,6 +32,10 @@ _PATH = re.compile(r"/[\x21-\x22\x24-\x7e]*")
 _QUERY = re.compile(r"[\x21-\x22\x24-\x7e]*")
 _HOST = re.compile(r"[A-Za-z0-9.\-_]+(?::\d{0,5})?|\[[0-9A-Fa-f:.]+\](?::\d{0,5})?")
 _PORTS: Final = (("http", ":80"), ("https", ":443"))
+# Services name the fields that tell who asks as they like: Private-Token, X-Vault-Token, DD-API-KEY …
+_TELLING = re.compile(
+    "account|auth|cert|cookie|cred|customer|key|login|pass|secret|session|sign|tenant|token|user"
+)
 _LISTS: Final = frozenset({"accept-language", "accept-encoding", "accept-charset"})
 
 
@@ -137,8 +141,8 @@ class Asked:
             parts = [kind, "named", named]
         else:
             parts = [kind, "shown"]
-            for name in self.settings.credentials:
-                if name in self.fields:
+            for name in sorted(self.fields):
+                if name in self.settings.credentials or (_TELLING.search(name) and name != "user-agent"):
                     # Line by line: two lines are not one that holds a comma.
                     parts += [name, str(len(self.fields[name])), *self.fields[name]]
         return f"|{_digest(parts)[:PARTITION_LENGTH]}"

@@ -33,11 +33,11 @@ class AsyncCacheTransport(httpx.AsyncBaseTransport):
     where none is given; it is closed with this one.
 
     The cache is private: it stores what is meant for one user, and what was sent to one set of credentials
-    (`Authorization`, `Cookie`, `X-API-Key` …) is never found by another. *partition* tells users apart by
-    other means, and instead: a name, or a function of the request that gives one. Say it where credentials
-    change from call to call though the user does not, and where users differ by what requests don't show,
-    such as certificates. With *shared* the cache obeys what is said to shared caches, and shows anybody what
-    RFC 9111 lets it; a *partition* keeps users apart there as well.
+    (`Authorization`, `Cookie`, whatever is called a token, a key or a user) is never found by another.
+    *partition* tells users apart by other means, and instead: a name, or a function of the request that gives
+    one. Say it where credentials change from call to call though the user does not, and where users differ by
+    what requests don't show, such as certificates. With *shared* the cache obeys what is said to shared
+    caches, and shows anybody what RFC 9111 lets it; a *partition* keeps users apart there as well.
 
     *default_ttl* is how long a response is fresh that states nothing; None leaves nothing to guesses. The
     other options are described at `HttpSettings`. *clock* gives seconds since the epoch, for tests.
