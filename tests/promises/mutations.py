@@ -162,6 +162,7 @@ STAMPEDE = (
         CORE + "cache/loading.py",
         "load = way.flights.loads.get(key)\n                if load is None:\n                    mine",
         "load = None\n                if load is None:\n                    mine",
+        (ENGINE + "locks/turns.py", " and key not in route.flights.loads", ""),
     ),
 )
 

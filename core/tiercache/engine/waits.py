@@ -99,7 +99,8 @@ class Place:
         It is another load where the key was changed meanwhile, or where a circle has ended the first: a
         loader that refreshes its own key would begin one load after the other, and none of them would end.
         """
-        path, circle = [self], 0
+        path: list[Place] = [self]
+        circle = 0
         unbroken = True
         while True:
             last = path[-1]
