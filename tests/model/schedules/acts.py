@@ -52,9 +52,10 @@ async def script(world: World) -> None:
 async def _epilogue(world: World, seats: list[Seat]) -> None:
     for seat in seats:
         for route in world.setting.routes:
-            for key in (*world.setting.keys, "once:1", "n:1"):
+            # What nobody has is asked of every store: one that was away when its process began is told what it
+            # missed when it is first asked.
+            for key in (*world.setting.keys, "once:1", "n:1", "nobody"):
                 await _one(world, seat.process, "get", (key,), route)
-    # A store that was away when its process began is told what it missed when it is first asked.
     await asyncio.sleep(5)
     for seat in seats:
         for name, tier in seat.process.cache.stats().tiers.items():

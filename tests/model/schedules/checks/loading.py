@@ -151,6 +151,9 @@ def _needless(first: Loading, second: Loading, setting: Setting) -> bool:
     options = OPTIONS[setting.options]
     if first.outcome != "ok" or not first.stored or "refresh_ahead" in options:
         return False
+    if setting.bus and (setting.badness or setting.outages):
+        # The lease may lapse at any time, and what is kept without one ends with it.
+        return False
     ttl = first.ttl or first.act.ttl or seconds(options["ttl"])
     if first.value is None and "negative_ttl" in options:
         ttl = seconds(options["negative_ttl"])
