@@ -52,8 +52,8 @@ async def script(world: World) -> None:
 async def _epilogue(world: World, seats: list[Seat]) -> None:
     for seat in seats:
         for route in world.setting.routes:
-            # What nobody has is asked of every store: one that was away when its process began is told what it
-            # missed when it is first asked.
+            # What nobody has is asked of every store: one that was away when its process began is told
+            # what it missed when it is first asked.
             for key in (*world.setting.keys, "once:1", "n:1", "nobody"):
                 await _one(world, seat.process, "get", (key,), route)
     await asyncio.sleep(5)
