@@ -399,6 +399,34 @@ def test_a_cache_within_the_sessions_is_refused():
     during(scenario)
 
 
+def test_an_application_with_a_cache_of_its_own_within_stores_no_page_that_looked_at_a_session():
+    async def scenario(sessions, cache, clock):
+        app, inner = shop(sessions), FastAPI()
+        calls = []
+
+        @inner.get("/{kind}")
+        @cached_response(public=True, ttl="1h")
+        async def page(kind: str, request: Request, response: Response):
+            calls.append(kind)
+            response.headers["cache-control"] = "public, max-age=600"
+            return dict(request.session) if kind == "own" else kind
+
+        setup_fastapi_caching(inner, cache, route="other")
+        app.mount("/inner", inner)
+        async with browser(app) as ann, browser(app) as bob:
+            for client, name in ((ann, "ann"), (bob, "bob")):
+                await client.post(f"/login/{name}")
+            for _ in range(2):
+                for client, name in ((ann, "ann"), (bob, "bob")):
+                    own = await client.get("/inner/own")
+                    assert own.json() == {"user_id": name}
+                    assert own.headers["cache-control"] == "private, max-age=600"
+                    assert (await client.get("/inner/shared")).json() == "shared"
+        assert sorted(calls) == ["own"] * 4 + ["shared"]
+
+    during(scenario)
+
+
 AWAY = {
     "tier": {"far": {"type": "redis", "url": "redis://127.0.0.1:1"}},
     "route": {"session": {"tiers": ["far"], "near": False, "ttl": "1h"}},

@@ -87,6 +87,9 @@ class Endpoints:
 
     def terms(self, scope: Mapping[str, Any]) -> Terms:
         """Return the terms that the response to *scope* is stored on."""
+        # Where sessions are given outside the cache, nothing else says here that one was looked at.
+        if getattr(scope.get("session"), "accessed", False):
+            return UNKNOWN
         if not hasattr(self._app, "routes"):
             return Terms()
         facts = self.of(scope)
