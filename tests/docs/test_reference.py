@@ -116,3 +116,16 @@ def test_the_rights_that_pages_ask_for_are_those_that_are_tested(page):
     tests = (ROOT / "tests/plugins/test_redis.py").read_text()
     tested = re.search(r'^ACL = \(\n +"on (.+)"\n +"(.+)"', tests, re.MULTILINE)
     assert (tested[1] + tested[2]).replace("app:", "shop:") in (ROOT / page).read_text()
+
+
+def test_pictures_are_there_and_small_and_each_is_shown():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    shown = {
+        (page.parent / target).resolve()
+        for page in pages
+        for target in re.findall(r"\]\(([^)\s]+\.(?:png|svg))\)", page.read_text())
+    }
+    assert [str(path) for path in shown if not path.is_file()] == []
+    pictures = {path.resolve() for path in (ROOT / "docs/images").iterdir()}
+    assert pictures <= shown
+    assert {path.name: path.stat().st_size for path in pictures if path.stat().st_size > 200_000} == {}

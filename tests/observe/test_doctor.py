@@ -148,3 +148,47 @@ def test_11_a_value_type_that_the_serializer_can_not_carry_is_named(run):
         '[tier.disk]\ntype = "sqlite"\npath = "c.db"\nserializer = "json"\n[route.all]\ntiers = ["disk"]\n'
     )
     assert "bytes" in line(run(document), "serializer", "can't carry")
+
+
+def grouped(mode, group, options=""):
+    nodes = ", ".join(f'"{address}"' for address in group.addresses)
+    tier = f'[tier.redis]\ntype = "redis"\nmode = "{mode}"\nnodes = [{nodes}]\n{options}\n'
+    return f'{MEMORY}{tier}[route.all]\ntiers = ["memory", "redis"]\nttl = "1h"\n'
+
+
+def test_a_cluster_is_looked_at(run, valkey_cluster):
+    result = run(grouped("cluster", valkey_cluster))
+    assert result.exit_code == 0, result.output
+    for subject in ("ping", "version", "rights", "clock"):
+        line(result, "ok", f"tier redis: {subject}: 3 primaries; of ")
+    assert "another instance saw a change" in line(result, "bus of redis: round trip")
+    # None of them has a limit, and each is named.
+    for address in valkey_cluster.addresses:
+        line(result, "warning", "tier redis: maxmemory:", address)
+    assert "tier redis: maxmemory: 3" not in result.output
+
+
+def test_a_primary_that_is_not_as_the_others_is_named(run, valkey_cluster):
+    odd = valkey_cluster.nodes[1]
+    odd.ask("CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", "noeviction")
+    try:
+        result = run(grouped("cluster", valkey_cluster))
+    finally:
+        odd.ask("CONFIG", "SET", "maxmemory", "0")
+    assert result.exit_code == 1
+    assert odd.address in line(result, "PROBLEM", "maxmemory-policy is noeviction")
+
+
+def test_what_a_sentinel_watches_is_looked_at(run, sentinel):
+    result = run(grouped("sentinel", sentinel, f'service = "{sentinel.service}"'))
+    assert result.exit_code == 0, result.output
+    for subject in ("ping", "version", "rights", "clock"):
+        line(result, "ok", f"tier redis: {subject}:")
+    assert "another instance saw a change" in line(result, "bus of redis: round trip")
+    assert "replica" not in result.output
+
+
+def test_a_service_that_no_sentinel_knows_is_named(run, sentinel):
+    result = run(grouped("sentinel", sentinel, 'service = "other"'))
+    assert result.exit_code == 1
+    assert "other" in line(result, "PROBLEM", "tier redis: open:")

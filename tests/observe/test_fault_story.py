@@ -1,7 +1,8 @@
-"""An outage, told alike by log, stats, metrics, spans and `doctor`: see docs/how-to/read-an-outage.md."""
+"""An outage, told alike by log, stats, metrics, spans, `doctor` and dashboard: see read-an-outage.md."""
 
 import asyncio
 import logging
+import re
 
 from click.testing import CliRunner
 from opentelemetry import metrics, trace
@@ -15,6 +16,7 @@ from opentelemetry.trace import StatusCode
 from servers import Server
 from tiercache import Cache
 from tiercache.cli import main
+from tiercache.dashboard import Dashboard
 
 SECRET = "a-value-nobody-may-see"
 
@@ -41,6 +43,29 @@ def gauge(reader, name, **labels):
     return found[0]
 
 
+async def shown(app, then=None):
+    """Return what the page says is amiss, and its changes of state, the first first.
+
+    The page is asked for again and again until *then* fits what it says.
+    """
+    headers = [(b"host", b"localhost")]
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "query_string": b""}
+    async with asyncio.timeout(30):
+        while True:
+            sent = []
+
+            async def send(message, sent=sent):
+                sent.append(message)
+
+            await app(scope, None, send)
+            text = sent[1]["body"].decode()
+            assert SECRET not in text
+            status = re.search(r'<p id="status"[^>]*>(.*?)</p>', text)[1]
+            if then is None or then(status):
+                return status, re.findall(r"</time> (.*?)</li>", text)[::-1]
+            await asyncio.sleep(0.02)
+
+
 def lines(caplog):
     return [
         (record.levelname, record.getMessage().partition(":")[0])
@@ -65,7 +90,9 @@ def test_redis_stops_and_comes_back(tmp_path, monkeypatch, caplog):
 
         async def story():
             async with Cache.open() as cache:
+                app = Dashboard(cache, every=0.01)
                 await cache.set("k", SECRET)
+                assert await shown(app) == ("Nothing is amiss.", [])
                 assert gauge(reader, "tiercache.tier.available", tier="redis") == 1
                 server.kill()
                 for _ in range(200):
@@ -81,6 +108,9 @@ def test_redis_stops_and_comes_back(tmp_path, monkeypatch, caplog):
                 ]
                 assert broken
                 assert {span.attributes["tiercache.tier"] for span in broken} == {"redis"}
+                told, _ = await shown(app, lambda status: "its breaker is open" in status)
+                assert "Tier redis is away, its breaker is open: reads miss and writes are skipped." in told
+                assert re.search(r"[1-9]\d* changes? waits? for tier redis\.", told)
                 found = await cache.explain("k")
                 assert found.copies[0].state in {"behind", "unreachable"}
                 assert lines(caplog)[0] == (
@@ -94,6 +124,11 @@ def test_redis_stops_and_comes_back(tmp_path, monkeypatch, caplog):
                 await until(lambda: not cache.stats().tiers["redis"].queued, lambda: cache.get("other"))
                 assert await cache.get("k") == SECRET
                 assert gauge(reader, "tiercache.tier.available", tier="redis") == 1
+                _, changes = await shown(app, lambda status: status == "Nothing is amiss.")
+                assert changes[0] == "tier redis is lost"
+                assert "the breaker of tier redis is open" in changes
+                assert "tier redis is back" in changes
+                assert "tier redis has been told of all that it missed" in changes
 
         asyncio.run(story())
     # One line for each change of state, however many requests there were; the breaker may have tried twice.

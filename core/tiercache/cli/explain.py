@@ -66,4 +66,8 @@ def _time(seconds: float | None) -> str:
 
     if seconds is None:
         return "ever"
-    return "over" if seconds <= 0 else format_seconds(float(f"{seconds:.3g}"))
+    if seconds <= 0:
+        return "over"
+    rounded = float(f"{seconds:.3g}")
+    # 21.7 s are not to be read as 21700 ms.
+    return f"{rounded:g}s" if 1 <= rounded < 60 else format_seconds(rounded)

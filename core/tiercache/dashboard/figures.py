@@ -125,7 +125,8 @@ class Figures:
             elif tier.breaker != "closed":
                 yield f"the breaker of tier {name} is {tier.breaker}"
             if tier.queued:
-                yield f"{count(tier.queued)} changes wait for tier {name}"
+                waiting = "1 change waits" if tier.queued == 1 else f"{count(tier.queued)} changes wait"
+                yield f"{waiting} for tier {name}"
         for name, bus in stats.buses.items():
             if not bus.trusted:
                 yield f"near copies in front of {name} are not trusted: nothing is heard of other processes"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +107,13 @@ class Cluster:
             if isinstance(reply, ResponseError):
                 raise reply
         return len(lines)
+
+    async def primaries(self) -> Mapping[str, Callable[[Sequence[Command]], Awaitable[list[Reply]]]]:
+        """Return what sends commands to each primary, whatever their keys, by its address."""
+        async with asyncio.timeout(self._deadline):
+            await self._client.initialize()
+        nodes = sorted(self._client.get_primaries(), key=lambda node: (node.host, node.port))
+        return {f"{node.host}:{node.port}": self._line_to(node).run for node in nodes}
 
     async def another(self) -> AbstractConnection:
         """Return a new connection to one of the primaries: the nodes pass messages on."""

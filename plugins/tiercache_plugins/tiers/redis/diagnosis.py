@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from redis import exceptions
 
-from tiercache import Diagnosis
+from tiercache import Context, Diagnosis
 
 if TYPE_CHECKING:
     from tiercache_plugins.tiers.redis.line import Command, Reply
@@ -21,8 +22,9 @@ OFFSET: Final = 0.5
 Run = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
 
 
-async def diagnose(run: Run, namespace: str, wall: Callable[[], float]) -> list[Diagnosis]:
+async def diagnose(run: Run, context: Context) -> list[Diagnosis]:
     """Look at the server that *run* sends commands to. It may refuse some: then that is told."""
+    namespace, wall = context.namespace, context.clock.wall
     markers = f"{namespace}:"
     absent = f"{namespace}:tiercache:doctor"
     needed: dict[str, Command] = {
@@ -51,6 +53,24 @@ async def diagnose(run: Run, namespace: str, wall: Callable[[], float]) -> list[
     else:
         found.append(Diagnosis("ok", "rights", "every command that is needed may be used"))
     return found
+
+
+async def diagnose_each(servers: Mapping[str, Run], context: Context) -> list[Diagnosis]:
+    """Look at several servers, given by address: what is amiss is told of each, of what is well one line."""
+    found = {address: await diagnose(run, context) for address, run in servers.items()}
+    kept: dict[str, Diagnosis] = {}
+    amiss: list[Diagnosis] = []
+    for address, diagnoses in found.items():
+        for one in diagnoses:
+            if one.level != "ok":
+                amiss.append(replace(one, message=f"{address}: {one.message}"))
+            kept.setdefault(one.subject, one)
+    count = f"{len(found)} primaries; of {next(iter(found), 'none')}"
+    poor = {one.subject for one in amiss}
+    well = [
+        replace(one, message=f"{count}: {one.message}") for one in kept.values() if one.subject not in poor
+    ]
+    return [*well, *amiss]
 
 
 def _ping(reply: Reply, took: float) -> Diagnosis:

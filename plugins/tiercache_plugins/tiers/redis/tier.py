@@ -14,7 +14,7 @@ from tiercache import Context, Diagnosis, Record, TierError, TierRefused
 from tiercache.frame import HEADER
 from tiercache_plugins.tiers.redis import connect
 from tiercache_plugins.tiers.redis.cluster import Cluster
-from tiercache_plugins.tiers.redis.diagnosis import diagnose
+from tiercache_plugins.tiers.redis.diagnosis import diagnose, diagnose_each
 from tiercache_plugins.tiers.redis.failures import Failures
 from tiercache_plugins.tiers.redis.leases import Leases, Lender
 from tiercache_plugins.tiers.redis.parcels import by_size, marking, writing
@@ -74,11 +74,11 @@ class RedisTier(Lender):
         return semantics(self._config, act)
 
     async def diagnose(self) -> Iterable[Diagnosis]:
-        """Look at version, memory, rights and clock of the server."""
+        """Look at version, memory, rights and clock of the server, or of each primary."""
         try:
-            return await diagnose(
-                partial(self._attempts, again=False), self._context.namespace, self._context.clock.wall
-            )
+            if isinstance(wire := self._wired(), Cluster):
+                return await diagnose_each(await wire.primaries(), self._context)
+            return await diagnose(partial(self._attempts, again=False), self._context)
         except _FAILURES as error:
             raise self._failures.error(error) from self._failures.evidence(error)
 
