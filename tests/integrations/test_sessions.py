@@ -39,6 +39,10 @@ def document(far):
 
 
 def processes(wanted, act, clock=None):
+    """Run *act* with two caches. Where a moment decides, one clock is given to both: clocks of their own,
+    though set by that of the server, differ by more than a moment.
+    """
+
     async def life():
         async with AsyncExitStack() as stack:
             caches = [await stack.enter_async_context(Cache.open(wanted, clock=clock)) for _ in range(2)]
@@ -148,6 +152,8 @@ def test_what_one_process_ended_is_dead_in_the_other_at_once(far):
 
 
 def test_logging_out_everywhere_ends_the_sessions_of_one_user_alone(far):
+    clock = FakeClock()
+
     async def act(one, other, *caches):
         mine = [await one.create_session({"user_id": 7}), await other.create_session({"role": "x"}, user="7")]
         theirs = await one.create_session({"user_id": 8})
@@ -159,7 +165,9 @@ def test_logging_out_everywhere_ends_the_sessions_of_one_user_alone(far):
         for session in (*mine, theirs):
             assert await one.get_session(session) is not None
             assert await other.get_session(session) is not None
+        clock.advance(1)
         await one.logout_everywhere(7)
+        clock.advance(1)
         for sessions in (other, one):
             assert [await sessions.get_session(session) for session in mine] == [None] * 3
             assert await sessions.update_session(mine[0], {"x": 1}) is None
@@ -167,7 +175,7 @@ def test_logging_out_everywhere_ends_the_sessions_of_one_user_alone(far):
         again = await other.create_session({"user_id": 7})
         assert await one.get_session(again) == {"user_id": 7}
 
-    processes(document(far), act)
+    processes(document(far), act, clock)
 
 
 def test_of_fifty_changes_at_once_in_two_processes_none_is_lost(far):
@@ -190,10 +198,13 @@ def test_of_fifty_changes_at_once_in_two_processes_none_is_lost(far):
 
 @pytest.mark.parametrize("how", ["delete", "everywhere", "set"])
 def test_what_ends_a_session_while_it_is_changed_is_not_undone(far, how):
+    clock = FakeClock()
+
     async def act(one, other, *caches):
         await one.set_session("s", {"user_id": 7})
 
         async def end():
+            clock.advance(1)
             if how == "delete":
                 await other.delete_session("s")
             elif how == "everywhere":
@@ -225,11 +236,10 @@ def test_what_ends_a_session_while_it_is_changed_is_not_undone(far, how):
         assert await one.get_session("s") == wanted
         assert await other.get_session("s") == wanted
 
-    processes(document(far), act)
+    processes(document(far), act, clock)
 
 
 def test_logging_out_while_an_id_is_changed_ends_both(far):
-    # One clock for both: two of them differ by more than the moment in which this takes place.
     clock = FakeClock()
 
     async def act(one, other, *caches):
