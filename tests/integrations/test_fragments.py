@@ -134,6 +134,20 @@ def test_what_was_rendered_without_escaping_is_never_shown_where_one_escapes(lat
 
 
 @both
+def test_one_tag_may_be_given_alone(later):
+    async def scenario(show, fragments, clock):
+        shown = Shown()
+        source = '{% cache "box", tags="shop" %}{{ shown }}{% endcache %}'
+        for tag, times in (("s", 1), ("shop", 2)):
+            await show(source, shown=shown)
+            await fragments._source.invalidate(tags=(tag,))
+            assert await show(source, shown=shown) == "x"
+            assert shown.times == times
+
+    during(scenario, later)
+
+
+@both
 def test_an_error_in_a_fragment_is_raised_and_not_kept(later):
     async def scenario(show, fragments, clock):
         source = '{% cache "box" %}{{ missing.name }}{% endcache %}'

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from integrations.asking import COOKIE, browser, during
-from tiercache import Cache, TierUnavailable
+from tiercache import Cache, LockTimeout, TierUnavailable
 from tiercache_plugins.integrations import SessionCache, setup_fastapi_caching
 from tiercache_plugins.integrations.http import cached_response
 from tiercache_plugins.integrations.sessions import Session, SessionMiddleware, logout, rotate
@@ -472,6 +472,22 @@ def test_a_session_that_could_not_be_read_is_not_replaced_once_the_store_is_back
             (cookie,) = given_cookie(await client.post("/logout"))
             assert "Max-Age=0" in cookie
         assert await sessions.get_session(session_id) is None
+
+    during(scenario)
+
+
+def test_logging_out_ends_the_session_also_where_its_turn_can_not_be_had(monkeypatch):
+    def never(*given):
+        raise LockTimeout("held")
+
+    async def scenario(sessions, cache, clock):
+        session_id = await sessions.create_session({"user_id": 1})
+        async with browser(shop(sessions), cookies={COOKIE: session_id}) as client:
+            monkeypatch.setattr("tiercache_plugins.integrations.sessions.sessions.turn", never)
+            (cookie,) = given_cookie(await client.post("/logout"))
+            assert "Max-Age=0" in cookie
+        assert await sessions.get_session(session_id) is None
+        assert sessions.stats()["away"] == 1
 
     during(scenario)
 

@@ -146,7 +146,7 @@ class FragmentExtension(Extension):
         digest: str,
         name: str,
         *vary_on: Any,
-        caller: Callable[..., Any],
+        caller: Callable[[], Any],
         ttl: float | str | timedelta | None = None,
         tags: str | Iterable[str] = (),
     ) -> Any:
@@ -155,12 +155,10 @@ class FragmentExtension(Extension):
         key = fragments.key_for(name, *vary_on, template=template, digest=digest, autoescape=escapes)
         terms = fragments.terms(name, ttl, tags)
 
-        def render() -> Any:
-            return caller(context)
-
+        # What a call block returns is put out as it is, and what captures it marks it as it escapes itself.
         if self.environment.is_async:
-            return _safe_later(fragments.rendered_async(key, render, terms), safe=escapes)
-        return _safe(fragments.rendered(key, render, terms), safe=escapes)
+            return fragments.rendered_async(key, caller, terms)
+        return fragments.rendered(key, caller, terms)
 
 
 def cache_fragments(
@@ -188,14 +186,6 @@ def cache_fragments(
     environment.extend(tiercache_fragments=fragments)
     environment.add_extension(FragmentExtension)
     return fragments
-
-
-def _safe(text: str, *, safe: bool) -> str:
-    return Markup(text) if safe else text  # noqa: S704 - it was rendered by an environment that escapes
-
-
-async def _safe_later(awaited: Any, *, safe: bool) -> str:
-    return _safe(await awaited, safe=safe)
 
 
 def _first(key: str, render: Callable[[], str], terms: Terms) -> str:
