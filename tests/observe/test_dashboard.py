@@ -246,14 +246,15 @@ def test_a_stream_is_resumed_where_it_ended():
                 assert events(response, 1)[0][1]["first"], strange
 
 
-def test_streams_end_with_the_cache_and_none_begins_after_it():
+def test_streams_end_with_the_cache_and_none_begins_after_it(monkeypatch):
+    monkeypatch.setattr("tiercache.dashboard.LIFE", 20.0)
     with serving() as (served, client):
         with client.stream("GET", "/events") as response:
             lines = response.iter_lines()
             assert any(line.startswith("data: ") for line in lines)
             served.run(served.cache.close())
-            for _ in lines:
-                pass
+            # Life would have been long enough for four hundred.
+            assert sum(line.startswith("data: ") for line in lines) < 100
         answer = client.get("/events")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         assert "The cache is not open." in client.get("/").text
@@ -372,6 +373,17 @@ def test_a_browser_that_takes_nothing_is_let_go_of_and_one_that_is_slow_loses_no
             # None was left out and none came twice, but for the two that followed the last event.
             assert sum(len(one["points"]) for one in told) == newest - 2
         assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+    asyncio.run(act())
+
+
+def test_an_answer_to_head_has_no_body():
+    async def act():
+        async with Cache.open(TABLES) as cache:
+            for path in ("/", "/events", "/other"):
+                sent, done = asked(Dashboard(cache), path, "HEAD")
+                await done
+                assert [message.get("body", b"") for message in sent] == [b"", b""], path
 
     asyncio.run(act())
 

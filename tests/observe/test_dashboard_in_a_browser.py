@@ -6,6 +6,7 @@ import contextlib
 import pytest
 
 from browser import Browser, found
+from servers import Server
 from serving import Serving
 from tiercache.dashboard import Dashboard
 
@@ -173,6 +174,10 @@ def test_it_can_be_paused_by_the_keyboard(browser, served):
             async with asyncio.timeout(30):
                 while served.app.looking:
                     await asyncio.sleep(0.01)
+            # Nor does it come back, as a stream does that only ended.
+            looks = served.app._history.looks[-1].number
+            await asyncio.sleep(1)
+            assert served.app._history.looks[-1].number == looks
 
         served.run(nobody_looks())
         page.run("document.getElementById('pause').click()")
@@ -199,3 +204,26 @@ def test_it_says_so_when_nothing_is_heard_and_goes_on_by_itself(browser):
         served.run(served.cache.start())
         page.until("document.getElementById('link').textContent === ''")
         page.close()
+
+
+def test_an_outage_is_told_in_words_and_marked(browser):
+    with Server("valkey") as server:
+        tables = {
+            "tier": {"redis": {"type": "redis", "url": server.url}},
+            "route": {"all": {"tiers": ["redis"], "ttl": "1h"}},
+        }
+        with Serving(tables, lambda cache: Dashboard(cache, every=0.1, alone=True)) as served:
+            page = browser.open(served.url + "/")
+            page.until("document.querySelectorAll('.plot path').length")
+            assert page.run("document.querySelectorAll('td[data-state=bad]').length") == 0
+            server.kill()
+            page.until("document.getElementById('status').textContent.includes('Tier redis is away')")
+            page.until("document.querySelector('td[data-state=bad]')?.textContent === 'away'")
+            assert page.run("document.getElementById('status').dataset.state") == "bad"
+            assert page.run(CONTRAST)["poor"] == []
+            server.start()
+            page.until("document.getElementById('status').textContent === 'Nothing is amiss.'")
+            page.until("document.querySelectorAll('td[data-state=bad]').length === 0")
+            page.until("document.getElementById('changes').textContent.includes('tier redis is back')")
+            assert page.complaints() == []
+            page.close()

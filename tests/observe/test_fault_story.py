@@ -172,3 +172,35 @@ def test_the_disk_is_full_and_has_room_again(tmp_path, caplog):
     assert ("INFO", "tier disk is back") in told
     assert len(told) < 40
     assert SECRET not in caplog.text
+
+
+def test_trust_that_ends_and_comes_back_is_one_line_each(caplog):
+    caplog.set_level(logging.INFO, logger="tiercache")
+
+    def told():
+        lines = [(r.levelname, r.getMessage()) for r in caplog.records if r.name == "tiercache.bus"]
+        return [line for line in lines if "trusted" in line[1]]
+
+    lives = ("INFO", "tier redis: the lease lives, near copies are trusted")
+    ends = (
+        "WARNING", "tier redis: changes by others may have been missed, near copies are trusted no more",
+    )  # fmt: skip
+    with Server("valkey") as server:
+        tables = {
+            # So long that no machine is too slow for it: what ends it is the new connection.
+            "cache": {"lease": "60s"},
+            "tier": {"memory": {"type": "memory"}, "redis": {"type": "redis", "url": server.url}},
+            "route": {"all": {"tiers": ["memory", "redis"], "ttl": "1h"}},
+        }
+
+        async def story():
+            async with Cache.open(tables):
+                await until(lambda: told() == [lives])
+                server.kill()
+                await until(lambda: "its bus failed" in caplog.text)
+                server.start()
+                await until(lambda: told() == [lives, ends, lives])
+
+        asyncio.run(story())
+    assert told() == [lives, ends, lives]
+    assert {r.tiercache_tier for r in caplog.records if r.name == "tiercache.bus"} == {"redis"}
