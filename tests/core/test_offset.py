@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from servers import Server
 from tiercache import Cache, Clock
@@ -124,7 +125,13 @@ def test_the_quickest_answer_decides():
     assert abs(doubt - 1_000) <= 2
 
 
-@pytest.mark.parametrize("steps", [[(0.5, 0.0)], [(0.0, 0.5)], [(0.3, 0.1)] * (SAMPLES + 3)])
+WAY = st.integers(0, 500).map(lambda milliseconds: milliseconds / 1000)
+
+
+@given(st.lists(st.tuples(WAY, WAY), min_size=1, max_size=2 * SAMPLES))
+@example([(0.5, 0.0)])
+@example([(0.0, 0.5)])
+@example([(0.3, 0.1)] * (SAMPLES + 3))
 def test_the_error_is_within_the_doubt(steps):
     shift, doubt = measured(steps)
     assert abs(shift - 50_000_000) <= doubt + 2
@@ -145,3 +152,14 @@ def test_what_is_final_is_dated_behind_whatever_anybody_began_before():
     clock.doubt = 300
     assert clock.final() > 5_000_300
     assert clock.stamp() > clock.final() - 3
+
+
+WRONG = st.integers(-300, 300)
+
+
+@given(WRONG, WRONG, st.integers(1, 1000))
+def test_what_goes_beyond_ends_what_another_clock_as_good_as_this_set_a_moment_before(one, other, later):
+    setting, ending = Clock(lambda: 5.0), Clock(lambda: 5.0 + later / 1_000_000)
+    setting.shift, ending.shift = one, other
+    setting.doubt = ending.doubt = 300
+    assert ending.beyond() > setting.final()

@@ -43,6 +43,6 @@ class Offset:
         here = clock.micros() - clock.shift - took // 2
         self._samples.append((took // 2, told - here))
         doubt, shift = min(self._samples)
-        clock.doubt = doubt
         if abs(shift - clock.shift) > doubt:
             clock.shift = shift
+        clock.doubt = doubt + abs(shift - clock.shift)
