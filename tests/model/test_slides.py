@@ -38,11 +38,15 @@ def test_what_is_read_on_disk_lives_on_until_it_ends(tmp_path):
 
 
 def test_what_is_read_on_a_server_lives_on_until_it_ends(valkey_server: Server):
-    run({"type": "redis", "url": valkey_server.url}, examples=15)
+    run({"type": "redis", "url": valkey_server.url, "timeout": "60s", "deadline": "60s"}, examples=15)
 
 
 @pytest.mark.slow
 def test_what_is_read_lives_on_until_it_ends_for_long(tmp_path, valkey_server: Server):
     run(None, examples=400, shrink=True)
     run({"type": "sqlite", "path": str(tmp_path / "cache.db")}, examples=100, shrink=True)
-    run({"type": "redis", "url": valkey_server.url}, examples=100, shrink=True)
+    run(
+        {"type": "redis", "url": valkey_server.url, "timeout": "60s", "deadline": "60s"},
+        examples=100,
+        shrink=True,
+    )
