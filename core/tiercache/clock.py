@@ -64,19 +64,9 @@ class Clock:
 
     def final(self) -> int:
         """Return a new stamp for what ends all that others began before: later by `doubt`."""
-        return self._later(1)
-
-    def beyond(self) -> int:
-        """Return a new stamp for what ends all that others have set before: above each `final` of theirs, if
-        they know the time as well as this clock does.
-        """
-        # Theirs may be two doubts ahead of the time, and this clock one behind.
-        return self._later(3)
-
-    def _later(self, doubts: int) -> int:
         if not self.doubt:
             return self.stamp()
-        self.observe(self.micros() + doubts * self.doubt)
+        self.observe(self.micros() + self.doubt)
         return self.stamp()
 
     def observe(self, stamp: int) -> None:

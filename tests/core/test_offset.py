@@ -154,12 +154,11 @@ def test_what_is_final_is_dated_behind_whatever_anybody_began_before():
     assert clock.stamp() > clock.final() - 3
 
 
-WRONG = st.integers(-300, 300)
-
-
-@given(WRONG, WRONG, st.integers(1, 1000))
-def test_what_goes_beyond_ends_what_another_clock_as_good_as_this_set_a_moment_before(one, other, later):
-    setting, ending = Clock(lambda: 5.0), Clock(lambda: 5.0 + later / 1_000_000)
-    setting.shift, ending.shift = one, other
-    setting.doubt = ending.doubt = 300
-    assert ending.beyond() > setting.final()
+@given(st.lists(st.tuples(WAY, WAY), min_size=1, max_size=SAMPLES), st.tuples(WAY, WAY))
+def test_what_began_when_another_was_done_is_dated_after_it(steps, far):
+    doing, following = Clock(), Clock()
+    (doing.shift, doing.doubt), (following.shift, following.doubt) = measured(steps), measured([far])
+    # A change takes a way to the server and back, and none was quicker than the quickest question.
+    done = 1000.0 + 2 * doing.doubt / 1_000_000 + 5e-6
+    doing.wall, following.wall = lambda: 1000.0, lambda: done
+    assert following.final() > doing.final()

@@ -136,8 +136,8 @@ STAMPEDE = (
     without(
         "stampede::no_second_loader_runs_beside_the_first_however_callers_come_and_go",
         ENGINE + "loads.py",
-        "        self._waiters.discard(waiter)\n",
-        "        self._waiters.discard(waiter)\n        self.route.flights.loads.pop(self.key, None)\n",
+        "        self._waiters.pop(waiter, None)\n",
+        "        self._waiters.pop(waiter, None)\n        self.route.flights.loads.pop(self.key, None)\n",
     ),
     without(
         "stampede::no_error_of_a_load_is_left_behind_unseen",

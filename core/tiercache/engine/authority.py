@@ -46,7 +46,7 @@ async def add(route: Route, key: str, value: Any, life: Life) -> bool:
         if standing.head is not None:
             return False
         term = route.term(life)
-        frame = far.codec.encode(address.encode(), value, route.clock.stamp(), *term[:2], life.tags, term[2])
+        frame = far.codec.encode(address.encode(), value, route.clock.final(), *term[:2], life.tags, term[2])
         record = far.record(address, frame, term[1], conditional=False)
         return True if await _swap(far, record, standing.stamp) else None
 
@@ -131,7 +131,7 @@ async def increment(route: Route, key: str, delta: int, life: Life) -> int:
 
     def fresh() -> Record:
         term = route.term(life._replace(stale=0.0))
-        frame = far.codec.encode(address.encode(), delta, route.clock.stamp(), *term[:2], life.tags, term[2])
+        frame = far.codec.encode(address.encode(), delta, route.clock.final(), *term[:2], life.tags, term[2])
         return far.record(address, frame, term[1], conditional=False)
 
     async def attempt(standing: _Standing) -> int | None:

@@ -171,7 +171,7 @@ class Invalidation:
         return count, complete
 
     def _mark(self, names: Iterable[str]) -> list[asyncio.Future[bool | None]]:
-        stamp = self._clock.beyond()
+        stamp = self._clock.final()
         before = self.markers.whole
         risen = self.markers.mark(dict.fromkeys(names, stamp))
         return self._owed(risen, self.markers.whole if self.markers.whole > before else 0)
@@ -218,7 +218,7 @@ class Invalidation:
         """Mark everything. A shared tier was never told of changes that nobody here knows any more; what they
         dropped may wait in other processes, and be put back by them.
         """
-        self._learned(self.markers.mark({EVERYTHING: self._clock.beyond()}))
+        self._learned(self.markers.mark({EVERYTHING: self._clock.final()}))
 
     def _part(self, route: Route, tags: set[str], prefix: str | None) -> None:
         """Let nobody join the loads under way that are concerned.

@@ -68,7 +68,8 @@ class Load:
         self._soft_at: float | None = None
         self._late: list[asyncio.TimerHandle] = []
         self._task: asyncio.Task[None] | None = None
-        self._waiters: set[asyncio.Future[Any]] = set()
+        self._waiters: dict[asyncio.Future[Any], None] = {}
+        """Who came first is told first."""
         self._abandoned = False
         self._ended = False
         self._error: Exception | None = None
@@ -112,7 +113,7 @@ class Load:
         elif self._standin is not MISSING and self._usable() is not None:
             waiter.set_result(self._standin)
         else:
-            self._waiters.add(waiter)
+            self._waiters[waiter] = None
             try:
                 self.place.awaited(waiter)
             except LoadCycle:
@@ -132,7 +133,7 @@ class Load:
 
     def leave(self, waiter: asyncio.Future[Any]) -> None:
         """Count a caller out; the last one takes the load along."""
-        self._waiters.discard(waiter)
+        self._waiters.pop(waiter, None)
         self.place.left(waiter)
         if not waiter.cancel() and not waiter.cancelled():
             # Cancelled in the very moment of an error: it was delivered, and must not be called lost.

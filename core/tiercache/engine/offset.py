@@ -1,7 +1,11 @@
 """The clock of a shared tier, as all who share it must date by one.
 
-Measured as NTP does (RFC 5905, section 8): of several questions the one that was answered quickest says most,
-and what it says may be wrong by half of the time that it took.
+Measured as NTP does (RFC 5905, sections 8 and 10): of several questions the one that was answered quickest
+says most, and what it says may be wrong by half of the time that it took. What clocks may have drifted apart
+since speaks for a younger one.
+
+So a change that another process began when this one's had returned is dated after it: between the two lies
+the whole of a way to the server and back, and neither clock is wrong by more than half of the quickest.
 """
 
 from __future__ import annotations
@@ -16,6 +20,8 @@ from tiercache.engine.guard import Guard
 SAMPLES: Final = 8
 AGAIN: Final = 10.0
 """Seconds between two questions."""
+DRIFT: Final = 15e-6
+"""Seconds that two clocks may drift apart in one (RFC 5905: PHI)."""
 
 
 class Offset:
@@ -26,7 +32,7 @@ class Offset:
     def __init__(self, guard: Guard, clock: Clock) -> None:
         self._guard = guard
         self._clock = clock
-        self._samples: deque[tuple[int, int]] = deque(maxlen=SAMPLES)
+        self._samples: deque[tuple[int, int, float]] = deque(maxlen=SAMPLES)
         self._asked_at = -AGAIN
 
     async def measure(self) -> None:
@@ -41,8 +47,8 @@ class Offset:
             return
         took = int((clock.monotonic() - now) * 1_000_000)
         here = clock.micros() - clock.shift - took // 2
-        self._samples.append((took // 2, told - here))
-        doubt, shift = min(self._samples)
-        if abs(shift - clock.shift) > doubt:
-            clock.shift = shift
-        clock.doubt = doubt + abs(shift - clock.shift)
+        # Rounded up: all these are whole microseconds.
+        self._samples.append((took // 2 + 1, told - here, now))
+        clock.doubt, clock.shift, _ = min(
+            self._samples, key=lambda sample: sample[0] + (now - sample[2]) * DRIFT * 1_000_000
+        )

@@ -79,7 +79,7 @@ class Writes:
         """Drop *address*, and keep out for *seconds* what is older than this. The future brings the frame
         that stood there, empty for none, None where the tier failed.
         """
-        stamp = self._clock.beyond()
+        stamp = self._clock.final()
         expires_at = self._clock.micros() + int(seconds * 1_000_000)
         frame = tombstone(address.encode(), stamp, expires_at)
         return self._submit("bury", address, self._voiding(Record(address, frame, expires_at, stamp)))
