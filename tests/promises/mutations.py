@@ -800,6 +800,13 @@ BACKPLANE = (
             "if listener.now() - self._confirmed > listener.lease:",
             "if listener.now() - self._confirmed > 3600:",
         ),
+        (
+            ENGINE + "coherence.py",
+            "self.trust = Trust(self.now, since + self.lease)",
+            "self.trust = Trust(self.now, since + 3600)",
+        ),
+        # Calls that fail tell of it as well.
+        (ENGINE + "coherence.py", "        if self.trust.until != NEVER_HEARD:\n", "        if False:\n"),
     ),
     without(
         "backplane::while_nobody_is_heard_a_source_is_asked_once_a_lease_and_not_by_everybody",
