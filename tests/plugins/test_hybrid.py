@@ -84,6 +84,6 @@ def test_a_call_is_bounded_where_everything_was_read() -> None:
 
 
 def test_ghosts_are_forgotten_before_their_numbers_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hybrid, "LAST_SEQUENCE", 200)
+    monkeypatch.setattr(hybrid, "LAST_STAMP", 400)
     trace = traces.generated()["zipf_scans"]
     assert replay(trace, 300) > 0.9 * rivals.lru(trace, 300)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -135,6 +137,109 @@ def test_replaced_values_are_released_outside_the_lock() -> None:
     for number in range(9):
         tier.put(Entry(f"k{number}", Reentrant(), 1, math.inf, terms))
     assert tier.stats()["entries"] == 2
+
+
+class Meddling:
+    """A policy that does something while the tier is in the middle of a write."""
+
+    def __init__(self, act: Callable[[Entry], object]) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.touch = None
+        self._act = act
+
+    def added(self, entry: Entry) -> None:
+        entry.place = 1
+        self._act(entry)
+
+    def removed(self, entry: Entry) -> None:
+        entry.place = 0
+
+    def victims(self, count: int, weight: int) -> list[Entry]:
+        chosen = list(self.entries.values())[:count]
+        for entry in chosen:
+            entry.place = 0
+        return chosen
+
+
+def meddled(act: Callable[[Entry], object]) -> MemoryTier:
+    class MeddlingConfig(PolicyConfig):
+        def build(self, capacity: int) -> Meddling:
+            return Meddling(act)
+
+    return MemoryTier(MeddlingConfig(), 3)
+
+
+def test_a_write_in_the_middle_of_another_is_done_after_it() -> None:
+    terms = Terms("r")
+    seen = []
+
+    def act(entry: Entry) -> None:
+        if entry.key == "outer":
+            tier.put(Entry("inner", 2, 1, math.inf, terms))
+            seen.append((tier.get("inner"), tier.remove("outer"), tier.work(0.0, 0.001)))
+
+    tier = meddled(act)
+    tier.put(Entry("outer", 1, 1, math.inf, terms))
+    assert seen == [(None, True, True)]
+    inner = tier.get("inner")
+    assert inner is not None
+    assert inner.value == 2
+    assert tier.get("outer") is None
+    assert tier.stats()["entries"] == 1
+
+
+def test_a_thread_waits_until_another_has_written() -> None:
+    terms = Terms("r")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def act(entry: Entry) -> None:
+        if entry.key == "first":
+            begun.set()
+            assert go_on.wait(30)
+
+    def write(key: str) -> None:
+        tier.put(Entry(key, key, 1, math.inf, terms))
+
+    tier = meddled(act)
+    threads = [threading.Thread(target=write, args=(key,)) for key in ("first", "second", "third")]
+    threads[0].start()
+    assert begun.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    threads[1].join(0.05)
+    assert threads[1].is_alive()
+    assert tier.stats()["entries"] <= 1
+    assert tier.get("second") is None
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert set(tier.keys()) == {"first", "second", "third"}
+    assert tier.stats()["entries"] == 3
+
+
+def test_a_policy_that_fails_leaves_the_tier_to_others() -> None:
+    terms = Terms("r")
+
+    def act(entry: Entry) -> None:
+        if entry.key == "wrong":
+            raise ValueError("wrong")
+
+    tier = meddled(act)
+    with pytest.raises(ValueError, match="wrong"):
+        tier.put(Entry("wrong", 1, 1, math.inf, terms))
+    thread = threading.Thread(target=tier.put, args=(Entry("right", 1, 1, math.inf, terms),), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert tier.get("right") is not None
+
+
+def test_an_entry_that_is_held_may_be_put_again() -> None:
+    tier, entry = MemoryTier(HybridConfig(), 3), Entry("k", 1, 1, math.inf, Terms("r"))
+    for _ in range(5):
+        assert tier.put(entry) is entry
+    assert tier.stats()["entries"] == 1
+    assert tier.remove("k")
+    assert tier.stats()["entries"] == 0
 
 
 def test_sweeping_rests_longer_where_it_finds_nothing() -> None:

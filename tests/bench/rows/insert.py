@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from time import process_time
 from typing import Any
 
 from bench.caches import LIFE, near, opened
-from bench.row import Cases, Result, Scale, awaited, spent
+from bench.row import Cases, Result, Round, Scale
 from tiercache import Entry, PolicyConfig, Terms
 from tiercache_plugins.policies.hybrid import HybridConfig
 from tiercache_plugins.policies.lru import LruConfig
 from tiercache_plugins.tiers.memory.tier import MemoryTier
 
 BASE = "OrderedDict LRU"
+_ALIVE = 12
+"""Rounds for which keys outlive their own: more than there are, so that nobody pays for their end."""
 NEAR = (
-    "20,000 entries held, every key new; processor time, collector on. The base is a class around an "
-    "OrderedDict: no TTL, no lock, no stamps. Ours here is the memory tier, entry made and put, for any "
-    "number of threads. cachetools, cachebox and theine likewise keep a TTL; cachebox is Rust, and FIFO."
+    "20,000 entries held, every key new, and hashed before; processor time, collector on. The base is a "
+    "class around an OrderedDict: no TTL, no lock, no stamps. Ours here is the memory tier, entry made and "
+    "put, for any number of threads. cachetools, cachebox and theine likewise keep a TTL; cachebox is Rust, "
+    "and FIFO."
 )
 WHOLE = (
     "The same through `await cache.set`: key checked, route found, stamp given, flights detached, counted. "
@@ -51,25 +55,32 @@ class Lru:
 
 
 class Keys:
-    """Keys of which none is met again while it is held."""
+    """Keys that nobody has met before, made and hashed while no clock runs, alive until it has stopped."""
 
     def __init__(self, held: int) -> None:
-        self._sets = [[f"user:{turn}:{at}" for at in range(held)] for turn in range(3)]
+        self._held = held
         self._turn = 0
+        self._made: deque[list[str]] = deque(maxlen=_ALIVE)
 
     def next(self) -> list[str]:
         self._turn += 1
-        return self._sets[self._turn % 3]
+        keys = [f"user:{self._turn}:{at}" for at in range(self._held)]
+        set(keys)
+        self._made.append(keys)
+        return keys
 
 
-def _tier(config: PolicyConfig, held: int) -> Callable[[str, Any], None]:
-    terms = Terms("bench")
-    put = MemoryTier(config, held).put
+def _round(act: Callable[[list[str]], Awaitable[object]], held: int) -> Round:
+    """Return a round that puts *held* keys, all new."""
+    keys = Keys(held)
 
-    def store(key: str, value: Any) -> None:
-        put(Entry(key, value, 1, LIFE, terms))
+    async def measured() -> float:
+        new = keys.next()
+        began = process_time()
+        await act(new)
+        return (process_time() - began) / held
 
-    return store
+    return measured
 
 
 async def run(scale: Scale) -> list[Result]:
@@ -81,25 +92,21 @@ async def _near(scale: Scale, held: int) -> Result:
     cases = Cases(scale)
 
     def add(name: str, put: Callable[[str, Any], object]) -> None:
-        keys = Keys(held)
+        async def act(keys: list[str]) -> None:
+            for key in keys:
+                put(key, key)
 
-        def act(passes: int) -> None:
-            for _ in range(passes):
-                for key in keys.next():
-                    put(key, key)
-
-        cases.add(name, spent(act, held, scale=scale))
+        cases.add(name, _round(act, held))
 
     def add_tier(name: str, config: PolicyConfig) -> None:
         # Written out: what makes the entry is not one more call.
-        keys, terms, put = Keys(held), Terms("bench"), MemoryTier(config, held).put
+        terms, put = Terms("bench"), MemoryTier(config, held).put
 
-        def act(passes: int) -> None:
-            for _ in range(passes):
-                for key in keys.next():
-                    put(Entry(key, key, 1, LIFE, terms))
+        async def act(keys: list[str]) -> None:
+            for key in keys:
+                put(Entry(key, key, 1, LIFE, terms))
 
-        cases.add(name, spent(act, held, scale=scale))
+        cases.add(name, _round(act, held))
 
     add(BASE, Lru(held).put)
     add_tier("tiercache hybrid", HybridConfig())
@@ -126,14 +133,11 @@ async def _whole(scale: Scale, held: int) -> Result:
     base = "async OrderedDict LRU"
 
     def add(name: str, put: Any) -> None:
-        keys = Keys(held)
+        async def act(keys: list[str]) -> None:
+            for key in keys:
+                await put(key, key)
 
-        async def act(passes: int) -> None:
-            for _ in range(passes):
-                for key in keys.next():
-                    await put(key, key)
-
-        cases.add(name, awaited(act, held, scale=scale))
+        cases.add(name, _round(act, held))
 
     add(base, Lru(held).set)
     async with opened(near("hybrid", held)) as cache:

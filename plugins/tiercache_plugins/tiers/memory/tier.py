@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
+from threading import get_ident
 from time import perf_counter
 from typing import Final
 
 from tiercache import Entry, PolicyConfig
+from tiercache_plugins.tiers.memory.pen import Pen
 from tiercache_plugins.tiers.memory.segment import NO_TAGS, Segment
 from tiercache_plugins.tiers.memory.sweep import BATCH, Sweep
 from tiercache_plugins.tiers.memory.weight import weigh
@@ -26,15 +27,13 @@ MOST_SEGMENTS: Final = 512
 class MemoryTier:
     """Entries in dictionaries that the kernel reads, each with a policy of its own.
 
-    All writers take one lock: under the GIL they could not run at the same time anyhow. A finalizer that
-    runs while this thread holds the lock, and writes to the tier, finds it busy: its write waits until the
-    operation under way is done, as that may be in the middle of the books.
+    All writers take one pen: under the GIL they could not run at the same time anyhow.
     """
 
     __slots__ = (
-        "_build", "_busy", "_bytes", "_capacity", "_evicted", "_expired", "_free", "_later", "_lock", "_mask",
-        "_max_bytes", "_max_entries", "_parts", "_refused", "_retired", "_sweep", "_touches", "entries",
-        "max_ttl", "segments", "touch",
+        "_build", "_bytes", "_capacity", "_evicted", "_expired", "_free", "_mask", "_max_bytes",
+        "_max_entries", "_parts", "_pen", "_refused", "_retired", "_sweep", "_touches", "entries", "max_ttl",
+        "segments", "touch",
     )  # fmt: skip
 
     def __init__(
@@ -50,9 +49,7 @@ class MemoryTier:
         self._mask = count - 1
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        self._lock = threading.RLock()
-        self._busy = False
-        self._later: list[Callable[[], object]] = []
+        self._pen = Pen()
         self._evicted = self._expired = self._refused = 0
         self._retired: list[Segment] = []
         self._parts: tuple[Segment, ...]
@@ -97,18 +94,29 @@ class MemoryTier:
             entry.weight = weigh(key, entry.value)
         # Kept to the end, as finalizers are best run when all is done.
         gone: list[Entry] | None = None
-        with self._lock:
-            if self._busy:
-                self._later.append(partial(self.put, entry, tags))
+        pen, me = self._pen, get_ident()
+        try:
+            del pen.free[0]
+        except IndexError:
+            if not pen.wait(partial(self.put, entry, tags)):
                 return entry
-            self._busy = True
-            try:
-                at = hash(key) & mask if (mask := self._mask) else 0
-                part = self._parts[at]
-                entries = part.entries
-                if key in entries:
+        pen.holder = me
+        try:
+            at = hash(key) & mask if (mask := self._mask) else 0
+            part = self._parts[at]
+            entries = part.entries
+            if (free := self._free) > 0 and not bounded:
+                # One look-up in place of two.
+                resident: Entry | None = entries.setdefault(key, entry)
+                entered = resident is entry and not entry.place
+            else:
+                resident = entries.get(key)
+                entered = False
+            if entered:
+                self._free = free - 1
+            else:
+                if resident is not None:
                     gone = []
-                    resident = entries[key]
                     replaced = resident.value  # noqa: F841 - likewise
                     if self._renew(at, resident, entry, tags, gone):
                         return resident
@@ -119,8 +127,6 @@ class MemoryTier:
                         return entry
                     self._bytes += entry.weight
                     self._free -= 1
-                elif (free := self._free) > 0:
-                    self._free = free - 1
                 # What `_make_room` does, without its generality: this is the way of most writes.
                 elif gone := part.victims(1, 0):
                     part.drop(gone)
@@ -134,22 +140,15 @@ class MemoryTier:
                         return entry
                     self._free -= 1
                 entries[key] = entry
-                part.added(entry)
-                if tags:
-                    part.tag(key, tags)
-            finally:
-                # Written out from `_idle`, whose call is 4 % of an insertion.
-                self._busy = False
-                if self._later:
-                    self._idle()
+            part.added(entry)
+            if tags:
+                part.tag(key, tags)
+        finally:
+            pen.holder = 0
+            pen.free.append(None)
+            if pen.later:
+                pen.catch_up()
         return entry
-
-    def _idle(self) -> None:
-        self._busy = False
-        if self._later:
-            waiting, self._later = self._later, []
-            for operation in waiting:
-                operation()
 
     def _fits(self, count: int, weight: int) -> bool:
         return self._free >= count and (self._max_bytes is None or self._bytes + weight <= self._max_bytes)
@@ -214,20 +213,17 @@ class MemoryTier:
 
     def remove(self, key: str) -> bool:
         """Drop *key*; return whether it was there."""
-        with self._lock:
-            if self._busy:
-                self._later.append(partial(self.remove, key))
-                return self.get(key) is not None
-            self._busy = True
-            try:
-                part = self._parts[hash(key) & self._mask]
-                entry = part.entries.get(key)
-                if entry is None:
-                    return False
-                part.removed(entry)
-                self._drop(part, [entry])
-            finally:
-                self._idle()
+        if not self._pen.take(partial(self.remove, key)):
+            return self.get(key) is not None
+        try:
+            part = self._parts[hash(key) & self._mask]
+            entry = part.entries.get(key)
+            if entry is None:
+                return False
+            part.removed(entry)
+            self._drop(part, [entry])
+        finally:
+            self._pen.give()
         return True
 
     def keys(self) -> Iterator[str]:
@@ -271,55 +267,48 @@ class MemoryTier:
         return sweep.running
 
     def _dismantle(self) -> list[Entry]:
-        with self._lock:
-            if self._busy:
-                # From a finalizer: nothing to be gained by starting over.
+        if not self._pen.take():
+            # From a finalizer: nothing to be gained by starting over.
+            return []
+        try:
+            if not self._retired:
                 return []
-            self._busy = True
-            try:
-                if not self._retired:
-                    return []
-                part = self._retired[-1]
-                gone = part.victims(BATCH, 0)
-                if not gone:
-                    gone = list(islice(part.entries.values(), BATCH))
-                part.drop(gone)
-                if not part.entries:
-                    self._retired.pop()
-            finally:
-                self._idle()
+            part = self._retired[-1]
+            gone = part.victims(BATCH, 0)
+            if not gone:
+                gone = list(islice(part.entries.values(), BATCH))
+            part.drop(gone)
+            if not part.entries:
+                self._retired.pop()
+        finally:
+            self._pen.give()
         return gone
 
     def _advance(self, now: float) -> list[Entry]:
         """Do one step of the sweep, and return what it dropped."""
-        with self._lock:
-            if self._busy:
-                # Likewise.
-                return []
-            self._busy = True
-            try:
-                sweep = self._sweep
-                part, dead = sweep.step(now)
-                for entry in dead:
-                    part.removed(entry)
-                self._drop(part, dead)
-                self._expired += len(dead)
-            finally:
-                self._idle()
+        if not self._pen.take():
+            # Likewise.
+            return []
+        try:
+            sweep = self._sweep
+            part, dead = sweep.step(now)
+            for entry in dead:
+                part.removed(entry)
+            self._drop(part, dead)
+            self._expired += len(dead)
+        finally:
+            self._pen.give()
         return dead
 
     def clear(self) -> None:
         """Drop everything, by starting with new dictionaries; `work` takes the old ones apart."""
-        with self._lock:
-            if self._busy:
-                self._later.append(self.clear)
-                return
-            self._busy = True
-            try:
-                self._retired += [part for part in self._parts if part.entries]
-                self._begin()
-            finally:
-                self._idle()
+        if not self._pen.take(self.clear):
+            return
+        try:
+            self._retired += [part for part in self._parts if part.entries]
+            self._begin()
+        finally:
+            self._pen.give()
 
     def stats(self) -> Mapping[str, int]:
         """Return `entries`, `bytes` (0 where nothing bounds them), `evicted`, `expired`, `refused`, `hits`.
