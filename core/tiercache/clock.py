@@ -49,6 +49,11 @@ class Clock:
         self._last = 0
         self._lock = threading.Lock()
 
+    @property
+    def last(self) -> int:
+        """The last stamp given or seen."""
+        return self._last
+
     def micros(self) -> int:
         """Return the wall time in microseconds: what `fresh_until` is compared with."""
         return int(self.wall() * 1_000_000) + self.shift

@@ -23,10 +23,10 @@ def play(tmp_path, scenario, monkeypatch):
     taken = []
     fresh = Decoder.fresh
 
-    def watched(self, address, frame, after, now):
-        found = fresh(self, address, frame, after, now)
-        taken.append(found is not None)
-        return found
+    def watched(self, addresses, frames, after, now, seen):
+        founds, stamps = fresh(self, addresses, frames, after, now, seen)
+        taken.extend(found is not None for found in founds)
+        return founds, stamps
 
     async def run():
         clock = FakeClock(1_000_000.0)

@@ -56,8 +56,8 @@ READ_PATH = (
     without(
         "read_path::a_value_that_is_being_dropped_is_not_brought_back_by_a_reader_in_between",
         ENGINE + "flights.py",
-        "self.detached = self.key in self.route.flights.closing",
-        "self.detached = False",
+        "        if closing.held and key in closing:\n            self.detached = True\n",
+        "",
         (
             ENGINE + "house.py",
             "                for key in addresses:\n                    self.forget(key)\n",
@@ -595,7 +595,9 @@ BREAKER = (
         "breaker::of_many_writes_that_a_tier_missed_the_last_of_each_key_is_made_good",
         ENGINE + "recovery.py",
         "        self._drop(record.key)\n"
+        "        self.any = True\n"
         "        self._writes[record.key] = _Missed(record.key, record.stamp, record)\n",
+        "        self.any = True\n"
         "        self._writes.setdefault(record.key, _Missed(record.key, record.stamp, record))\n",
     ),
     without(
@@ -698,7 +700,7 @@ DEPLOY = (
     ),
     without(
         "deploy::what_promises_to_be_huge_takes_no_memory",
-        ENGINE + "codec.py",
+        ENGINE + "codec/decoding.py",
         "if head.size > self._limit:",
         "if head.size > 2**40:",
     ),

@@ -44,9 +44,9 @@ class Coherence:
     """
 
     __slots__ = (
-        "_behind", "_chance", "_clock", "_first", "_lost_at", "_offset", "_pending", "_read_at", "_seconds",
-        "_tasks", "_wake", "behind", "broken", "bus", "changes", "errors", "far", "heard", "lease",
-        "markers", "outdated", "position", "renewed", "since", "stamp", "trust",
+        "_behind", "_chance", "_clock", "_first", "_lost_at", "_offset", "_pending", "_read_at", "_tasks",
+        "_wake", "behind", "broken", "bus", "changes", "errors", "far", "heard", "lease", "markers", "now",
+        "outdated", "position", "renewed", "since", "stamp", "trust",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +61,9 @@ class Coherence:
         self.far = far
         self.bus = bus
         self.lease = lease
+        # The clocks that tests inject leap, and a lease is about the time that messages take.
+        self.now: Callable[[], float] = time.monotonic if clock.exact else clock.monotonic
+        """Gives the seconds that leases are counted in."""
         self.trust = Trust(self.now, NEVER_HEARD)
         """Of what is kept near now."""
         self.since = math.inf
@@ -82,8 +85,6 @@ class Coherence:
         self.renewed: Callable[[], None] = lambda: None
         self.broken: Callable[[], None] = lambda: None
         self._clock = clock
-        # The clocks that tests inject leap, and a lease is about the time that messages take.
-        self._seconds = time.monotonic if clock.exact else clock.monotonic
         self._chance = chance
         self._offset = Offset(far.guard, clock)
         self._behind = bus is not None
@@ -93,10 +94,6 @@ class Coherence:
         self._tasks: list[asyncio.Task[None]] = []
         self._wake: asyncio.Event | None = None
         self._first: asyncio.Future[None] | None = None
-
-    def now(self) -> float:
-        """Return the seconds that leases are counted in."""
-        return self._seconds()
 
     def grant(self, began: float) -> tuple[Trust, float]:
         """Return what an entry is trusted by whose read or load began at *began*, and for how many seconds
@@ -186,7 +183,7 @@ class Coherence:
             await self._offset.measure()
         loop = asyncio.get_running_loop()
         if self._clock.exact:
-            self._seconds = loop.time
+            self.now = loop.time
         self._tasks.append(loop.create_task(self._attend(), name="tiercache-lease"))
         if self.bus is None:
             return

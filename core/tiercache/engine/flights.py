@@ -43,11 +43,13 @@ class Closing:
     one that has already dropped it. So what is read of these keys is stored nowhere.
     """
 
-    __slots__ = ("_keys", "_whole")
+    __slots__ = ("_keys", "_whole", "held")
 
     def __init__(self) -> None:
         self._keys: Counter[str] = Counter()
         self._whole = 0
+        self.held = 0
+        """How much is held closed; with nothing, no key need be asked for."""
 
     def __contains__(self, key: str) -> bool:
         return self._whole > 0 or key in self._keys
@@ -57,9 +59,11 @@ class Closing:
         """Hold *keys* closed."""
         keys = tuple(keys)
         self._keys.update(keys)
+        self.held += 1
         try:
             yield
         finally:
+            self.held -= 1
             for key in keys:
                 self._keys[key] -= 1
                 if not self._keys[key]:
@@ -69,20 +73,24 @@ class Closing:
     def whole(self) -> Iterator[None]:
         """Hold every key closed."""
         self._whole += 1
+        self.held += 1
         try:
             yield
         finally:
+            self.held -= 1
             self._whole -= 1
 
 
 class Flights:
     """The flights of one route."""
 
-    __slots__ = ("closing", "loads", "probes", "running")
+    __slots__ = ("closing", "loads", "loop", "probes", "running")
 
     def __init__(self) -> None:
         self.closing = Closing()
         """Shared by all routes of a cache."""
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """That of the cache, while it is open. To ask for the running one is a system call on Python 3.11."""
         self.probes: dict[str, Probe] = {}
         self.loads: dict[str, Load] = {}
         self.running: set[asyncio.Task[None]] = set()
@@ -130,7 +138,8 @@ class Probe:
         self.key = key
         self.address = route.prefix + key
         self.level = 0
-        self.began = 0.0 if route.near is None or route.coherence is None else route.coherence.now()
+        coherence = route.coherence
+        self.began = 0.0 if coherence is None or route.near is None else coherence.now()
         """When it began, in the seconds of `Coherence.now`."""
         self.buried = 0
         """The latest tombstone met: older entries of farther tiers are dead."""
@@ -144,20 +153,32 @@ class Probe:
         self.stale: Found | Missing = MISSING
         """The newest stale copy met."""
         self.waiters: list[asyncio.Future[Found | Missing]] = []
-        self.loads: list[Load] = []
+        self.loads: Sequence[Load] = ()
 
     def start(self) -> None:
         """Ask the first far tier."""
-        self.detached = self.key in self.route.flights.closing
-        self.route.flights.probes[self.key] = self
-        self.route.fars[0].reads.submit(self.address, self)
+        route = self.route
+        flights, key = route.flights, self.key
+        closing = flights.closing
+        if closing.held and key in closing:
+            self.detached = True
+        flights.probes[key] = self
+        route.fars[0].reads.submit(self.address, self)
 
     def join(self) -> asyncio.Future[Found | Missing]:
         """Return a future of this caller's own: cancelling it hurts nobody else."""
-        # What the loop would make, in half the time.
-        waiter: asyncio.Future[Found | Missing] = asyncio.Future(loop=asyncio.get_running_loop())
+        waiter: asyncio.Future[Found | Missing] = asyncio.Future(loop=self.route.flights.loop)
         self.waiters.append(waiter)
         return waiter
+
+    def tell(self, load: Load) -> None:
+        """Let *load* hear of what is found."""
+        self.loads = (*self.loads, load)
+
+    @staticmethod
+    def land_all(landings: Sequence[Probe], frames: Sequence[bytes | None], arrival: Arrival) -> None:
+        """Let each of *landings* take its frame: together what can be judged together."""
+        landings[0].route.judge_all(landings, frames, arrival)
 
     def land(self, frame: bytes | None, arrival: Arrival, *, failed: bool) -> None:
         """Judge what the tier at this level has; go on to the next one, or finish."""

@@ -132,6 +132,8 @@ class House:
     async def open(self) -> None:
         """Open every far tier. Raises TierRefused where one never will work as configured."""
         self.telemetry.start()
+        for route in self.routes.values():
+            route.flights.loop = asyncio.get_running_loop()
         results = await asyncio.gather(
             *(far.guard.open() for far in self.fars.values()), return_exceptions=True
         )

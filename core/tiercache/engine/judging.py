@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tiercache.engine.coherence import Coherence
@@ -26,15 +27,6 @@ def judge(route: Route, probe: Probe, frame: bytes | None, arrival: Arrival) -> 
     if frame is not None:
         address = probe.address.encode()
         now, coherence = arrival.now, route.coherence
-        if not probe.level and not far.codec.seals:
-            # The first tier has nothing to promote to, and stands behind no other.
-            plain = route.decoder.fresh(address, frame, max(route.markers.newest, probe.buried), now)
-            if plain is not None and (
-                coherence is None or far is not route.authority or informed(coherence, arrival)
-            ):
-                route.clock.observe(plain[0])
-                counts.hits += 1
-                return plain[1]
         try:
             standing = head(route, far, address, frame)
             if coherence is not None and far in route.behind:
@@ -80,6 +72,55 @@ def _certain(coherence: Coherence, route: Route, far: Far, found: Found, arrival
     if far in route.behind:
         return coherence.certain(far, found.created_at)
     return far is not route.authority or informed(coherence, arrival)
+
+
+def judge_all(
+    route: Route, probes: Sequence[Probe], frames: Sequence[bytes | None], arrival: Arrival
+) -> None:
+    """Let *probes* take what the first tier of *route* had for them, and finish those that found something.
+
+    What most reads find, plain entries that are fresh, is judged and handed out in two loops; whatever else
+    there is takes the way of a single frame, which makes the same checks. Must not raise.
+    """
+    far, coherence = route.fars[0], route.coherence
+    # The first tier has nothing to promote to, and stands behind no other.
+    addresses = [probe.address for probe in probes if probe.route is route and not probe.level]
+    if (
+        len(addresses) < len(probes)
+        or far.codec.seals
+        or not (coherence is None or far is not route.authority or informed(coherence, arrival))
+    ):
+        for probe, frame in zip(probes, frames, strict=True):
+            probe.land(frame, arrival, failed=False)
+        return
+    clock = route.clock
+    founds, stamps = route.decoder.fresh(addresses, frames, route.markers.newest, arrival.now, clock.last)
+    for stamp in stamps:
+        clock.observe(stamp)
+    near, keep = route.near, route.keeping.keep
+    flights = route.flights.probes
+    answered: list[str] = []
+    for probe, frame, found in zip(probes, frames, founds, strict=True):
+        if found is None:
+            probe.land(frame, arrival, failed=False)
+            continue
+        key = probe.key
+        if near is not None and not probe.detached:
+            try:
+                keep(key, found, probe.began, arrival)
+            except Exception:  # noqa: BLE001 - `land` meets it again, and says so
+                probe.land(frame, arrival, failed=False)
+                continue
+        answered.append(key)
+        if flights.get(key) is probe:
+            del flights[key]
+        for waiter in probe.waiters:
+            if not waiter.done():
+                waiter.set_result(found)
+        for load in probe.loads:
+            load.probed(found, probe.stale)
+    far.guard.counts.hits += len(answered)
+    route.counts.answered(answered)
 
 
 def informed(coherence: Coherence, arrival: Arrival) -> bool:

@@ -86,7 +86,7 @@ class Load:
         self._stale = self.route.keeping.stale_copy(self.key)
         self._limit()
         if look and self.route.fars:
-            self.route.probe(self.key).loads.append(self)
+            self.route.probe(self.key).tell(self)
         else:
             self.probed(MISSING, MISSING)
 

@@ -198,6 +198,7 @@ class Route:
         return probe
 
     judge = judging.judge
+    judge_all = judging.judge_all
     head = judging.head
 
     def loaded(

@@ -7,6 +7,7 @@ must see.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tiercache.engine.batching import Arrival
@@ -80,3 +81,9 @@ class _Asked:
     def land(self, frame: bytes | None, arrival: Arrival, *, failed: bool) -> None:
         """Hand it on."""
         self._proof.told(frame, arrival, failed=failed)
+
+    @staticmethod
+    def land_all(landings: Sequence[_Asked], frames: Sequence[bytes | None], arrival: Arrival) -> None:
+        """Hand each on."""
+        for landing, frame in zip(landings, frames, strict=True):
+            landing.land(frame, arrival, failed=False)

@@ -55,7 +55,7 @@ class Recovery:
 
     __slots__ = (
         "_batch", "_bytes", "_chance", "_clock", "_deletes", "_empty", "_guard", "_most", "_most_bytes",
-        "_overflowed", "_retry_at", "_swap", "_writes", "given_up", "overflowed", "whole",
+        "_overflowed", "_retry_at", "_swap", "_writes", "any", "given_up", "overflowed", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +71,8 @@ class Recovery:
     ) -> None:
         self.whole = False
         """Whether nothing in the tier may be believed until it has been emptied."""
+        self.any = False
+        """Whether anything waits."""
         self.given_up: Callable[[], None] | None = None
         """Called where a call of `replay` goes on although it was cancelled."""
         self.overflowed: Callable[[], None] | None = None
@@ -111,7 +113,8 @@ class Recovery:
 
     def written(self, record: Record) -> None:
         """Take note that the tier has stored *record*, which is newer than what waited."""
-        self._drop(record.key)
+        if self.any:
+            self._drop(record.key)
 
     def deleted(self, address: str) -> None:
         """Take note that the tier has dropped *address*."""
@@ -128,6 +131,7 @@ class Recovery:
             # Its lease will be over; stamps tell whether it is still to be stored.
             record = record._replace(lease=b"")
         self._drop(record.key)
+        self.any = True
         self._writes[record.key] = _Missed(record.key, record.stamp, record)
         self._bytes += len(record.frame)
         while self._bytes > self._most_bytes:
@@ -137,6 +141,7 @@ class Recovery:
     def miss_delete(self, address: str, stamp: int) -> None:
         """Keep a delete, asked for at *stamp*, that the tier may not have heard of."""
         self._drop(address)
+        self.any = True
         self._deletes[address] = _Missed(address, stamp, None)
         self._bound()
 
@@ -145,7 +150,7 @@ class Recovery:
 
         What is missed from now on waits behind it: another process may put back what was emptied.
         """
-        self.whole = True
+        self.whole = self.any = True
         self._writes.clear()
         self._deletes.clear()
         self._bytes = 0
@@ -171,6 +176,7 @@ class Recovery:
         if self._overflowed and self.overflowed is not None:
             self.overflowed()
         self.whole = self._overflowed = False
+        self.any = len(self) > 0
 
     async def _compared(self, chosen: Sequence[_Missed]) -> bool:
         """Make good all of *chosen*; return whether nothing is left of it."""
@@ -246,6 +252,7 @@ class Recovery:
         if others or self._of(missed.address) is not missed:
             return
         self._drop(missed.address)
+        self.any = True
         missed = missed._replace(refused=missed.refused + 1)
         if missed.record is None or missed.refused >= REFUSALS:
             self._deletes[missed.address] = missed._replace(record=None)
@@ -256,6 +263,7 @@ class Recovery:
     def _reduce(self, missed: _Missed) -> None:
         """Give up the value of *missed*: what it replaced must go all the same. Last in the queue."""
         self._drop(missed.address)
+        self.any = True
         self._deletes[missed.address] = missed._replace(record=None)
 
     def _settle(self, missed: _Missed) -> None:
@@ -271,6 +279,7 @@ class Recovery:
         missed = self._writes.pop(address, None)
         if missed is not None and missed.record is not None:
             self._bytes -= len(missed.record.frame)
+        self.any = len(self) > 0
 
     def _bound(self) -> None:
         if len(self) > self._most:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Self
@@ -131,6 +131,20 @@ class RouteCounts:
             self.near_promotions += 1
             patterns = self.patterns
             (patterns.of(key) if patterns.declared else patterns.other).hits += 1
+
+    def answered(self, keys: Sequence[str]) -> None:
+        """Count reads of *keys* that the first far tier answered."""
+        far = self.far
+        if not far:
+            far.append([0, 0, 0])
+        far[0][0] += len(keys)
+        self.near_promotions += len(keys)
+        patterns = self.patterns
+        if not patterns.declared:
+            patterns.other.hits += len(keys)
+            return
+        for key in keys:
+            patterns.of(key).hits += 1
 
     def missed(self, key: str) -> None:
         """Count a read that no tier could answer."""

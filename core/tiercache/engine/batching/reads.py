@@ -44,6 +44,11 @@ class Landing(Protocol):
         """Take the frame, or None: a miss, or a tier that *failed*. Must not raise."""
         ...
 
+    @staticmethod
+    def land_all(landings: Sequence[Any], frames: Sequence[bytes | None], arrival: Arrival) -> None:
+        """Let each of *landings*, all of this type, take its frame. Must not raise."""
+        ...
+
 
 class Reads:
     """The reads of one far tier, one batch in flight at a time."""
@@ -63,20 +68,21 @@ class Reads:
         self._guard = guard
         self._recovery = recovery
         self._writes = writes
-        self._waiting: dict[str, list[Landing]] = {}
-        self._batch: dict[str, list[Landing]] = {}
+        self._waiting: dict[str, Landing] = {}
+        self._batch: dict[str, Landing] = {}
         self._task: asyncio.Task[None] | None = None
 
     def submit(self, address: str, landing: Landing) -> None:
         """Read *address* and hand the frame to *landing*, never before this returns."""
-        if self._guard.barred() or self._recovery.hides(address):
+        recovery = self._recovery
+        if self._guard.barred() or (recovery.any and recovery.hides(address)):
             asyncio.get_running_loop().call_soon(self._missed, landing)
             return
-        waiting = self._waiting.get(address)
-        if waiting is not None:
-            waiting.append(landing)
+        waiting = self._waiting
+        if address in waiting:
+            waiting[address] = _Several(waiting[address], landing)
             return
-        self._waiting[address] = [landing]
+        waiting[address] = landing
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="tiercache-reads")
 
@@ -108,7 +114,7 @@ class Reads:
                 keys = list(batch)
                 timeouts = self._guard.timeouts
                 if (watch := self._guard.watch) is not None:
-                    watch.carry([landing.origin for waiting in batch.values() for landing in waiting])
+                    watch.carry([landing.origin for waiting in batch.values() for landing in _each(waiting)])
                 act = self._act or self._guard.tier.read
                 frames = await self._guard.call(answers, act, keys, FRAMES, given_up=self._give_up)
                 if self._task is not me:
@@ -128,20 +134,25 @@ class Reads:
         batch, self._batch = self._batch, {}
         arrival = Arrival(self._clock)
         if frames is None:
-            for landings in batch.values():
-                for landing in landings:
-                    landing.land(None, arrival, failed=True)
+            for landing in batch.values():
+                landing.land(None, arrival, failed=True)
             return
-        hides = self._recovery.hides if len(self._recovery) else None
-        total = 0
-        for (address, landings), frame in zip(batch.items(), frames, strict=True):
-            # Hidden: a write that was acknowledged meanwhile has not reached the tier.
-            failed = hides is not None and hides(address)
-            if frame is not None and not failed:
-                total += len(frame)
-            for landing in landings:
-                landing.land(None if failed else frame, arrival, failed=failed)
-        self._guard.counts.bytes_read += total
+        counts, recovery = self._guard.counts, self._recovery
+        if recovery.any:
+            for (address, landing), frame in zip(batch.items(), frames, strict=True):
+                # Hidden: a write that was acknowledged meanwhile has not reached the tier.
+                hidden = recovery.hides(address)
+                if frame is not None and not hidden:
+                    counts.bytes_read += len(frame)
+                landing.land(None if hidden else frame, arrival, failed=hidden)
+            return
+        counts.bytes_read += sum([len(frame) for frame in frames if frame is not None])
+        landings = [*batch.values()]
+        if len(set(map(type, landings))) == 1:
+            landings[0].land_all(landings, frames, arrival)
+            return
+        for landing, frame in zip(landings, frames, strict=True):
+            landing.land(frame, arrival, failed=False)
 
     def _give_up(self) -> None:
         """Leave the task to itself; whoever waits has missed."""
@@ -150,11 +161,40 @@ class Reads:
             self._land(None)
             self._batch, self._waiting = self._waiting, {}
 
-    def _take(self) -> dict[str, list[Landing]]:
+    def _take(self) -> dict[str, Landing]:
         if len(self._waiting) <= MOST_KEYS:
             batch, self._waiting = self._waiting, {}
             return batch
         return {key: self._waiting.pop(key) for key in list(self._waiting)[:MOST_KEYS]}
+
+
+class _Several:
+    """Those who wait for one address: flights of different routes."""
+
+    __slots__ = ("landings",)
+
+    def __init__(self, *landings: Landing) -> None:
+        self.landings = [one for landing in landings for one in _each(landing)]
+
+    @property
+    def origin(self) -> Any:
+        """That of the first; who asks for all takes them apart."""
+        return self.landings[0].origin
+
+    def land(self, frame: bytes | None, arrival: Arrival, *, failed: bool) -> None:
+        """Hand it to each."""
+        for landing in self.landings:
+            landing.land(frame, arrival, failed=failed)
+
+    @staticmethod
+    def land_all(landings: Sequence[_Several], frames: Sequence[bytes | None], arrival: Arrival) -> None:
+        """Hand each its own."""
+        for landing, frame in zip(landings, frames, strict=True):
+            landing.land(frame, arrival, failed=False)
+
+
+def _each(landing: Landing) -> Sequence[Landing]:
+    return landing.landings if isinstance(landing, _Several) else (landing,)
 
 
 async def quiet(lanes: Sequence[Reads]) -> None:
