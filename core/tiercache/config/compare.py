@@ -53,7 +53,7 @@ def _cache(old: Plan, new: Plan) -> Iterator[Change]:
     if heard[0] != heard[1]:
         before, after = (", ".join(names.values()) or "none" for names in heard)
         yield Change("cache.bus", before, after)
-    for name in ("max_value_bytes", "lease", "tombstone", "max_markers"):
+    for name in ("max_value_bytes", "lease", "tombstone", "max_markers", "loop"):
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
             note = ""

@@ -74,6 +74,8 @@ class Plan:
     """Seconds for which far tiers remember a delete."""
     max_markers: int
     """Invalidated tags and prefixes that are remembered one by one."""
+    loop: str
+    """Where the event loop comes from that is started for callers without one: asyncio or uvloop."""
     directory: Path
     """Where relative paths start: the directory of the file, else the working directory."""
     stages: Mapping[Kind, Mapping[str, StageConfig]]
@@ -159,6 +161,7 @@ def check(settings: Settings, registry: Registry) -> Plan:
         lease=checker.cache.lease,
         tombstone=checker.cache.tombstone,
         max_markers=checker.cache.max_markers,
+        loop=checker.cache.loop,
         directory=settings.directory,
         stages=MappingProxyType(stages),
         routes=MappingProxyType(routes),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any, Final
+from importlib.util import find_spec
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -30,6 +31,15 @@ def _namespace(value: str) -> str:
     if not re.fullmatch(NAMESPACE, value):
         raise ValueError(
             f'"{value[:80]}" is no namespace; 1 to 64 of the characters A-Z a-z 0-9 _ . - are accepted'
+        )
+    return value
+
+
+def _installed(value: str) -> str:
+    if value != "asyncio" and find_spec(value) is None:
+        raise ValueError(
+            f'the package {value} is not installed; "asyncio" is accepted, or `pip install '
+            f"'tiercache-kernel[{value}]'` where {value} runs"
         )
     return value
 
@@ -82,6 +92,11 @@ class CacheTable(Table):
         le=1_000_000,
         description="Invalidated tags and prefixes that are remembered. Beyond that the oldest become one "
         "marker for everything that is as old as they are.",
+    )
+    loop: Annotated[Literal["asyncio", "uvloop"], AfterValidator(_installed)] = Field(
+        "asyncio",
+        description="The event loop that `Cache.open_sync` starts in its thread. A cache on an application's "
+        "own loop has nothing to choose.",
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import importlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Self
 
 from tiercache.sync import SyncCache
@@ -70,8 +71,10 @@ class OwnSyncCache(SyncCache):
 
     def _open(self) -> None:
         opened: concurrent.futures.Future[Callable[[], object]] = concurrent.futures.Future()
+        kind = self._cache._house.plan.loop  # noqa: SLF001 - its other face
+        factory = None if kind == "asyncio" else importlib.import_module(kind).new_event_loop
         thread = threading.Thread(
-            target=asyncio.run, args=(_live(self._cache, opened),), name="tiercache-loop", daemon=True
+            target=_run, args=(factory, _live(self._cache, opened)), name="tiercache-loop", daemon=True
         )
         thread.start()
         try:
@@ -92,6 +95,11 @@ class OwnSyncCache(SyncCache):
 def _end(opened: concurrent.futures.Future[Callable[[], object]]) -> None:
     if opened.exception() is None:
         opened.result()()
+
+
+def _run(factory: Callable[[], asyncio.AbstractEventLoop] | None, life: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(life)
 
 
 async def _live(cache: Cache, opened: concurrent.futures.Future[Callable[[], object]]) -> None:
