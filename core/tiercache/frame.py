@@ -47,6 +47,8 @@ HEADER: Final = struct.Struct(">Q2sBBBBHqqqII")
 LARGEST: Final = 2**32 - 1
 """Bytes that a payload may have before compression, by the width of its field."""
 _HEADER: Final = HEADER.size
+_FIELDS = struct.Struct(">Q2sBBBBHqqqI")
+"""The header but for its checksum."""
 _COPIED: Final = 4096
 _STAMP = struct.Struct(">Q")
 _LENGTH = struct.Struct(">H")
@@ -105,14 +107,14 @@ def pack(
     middle = serializer + compressor
     if tags:
         middle += b"".join(_LENGTH.pack(len(tag)) + tag for tag in (tag.encode() for tag in tags))
-    header = HEADER.pack(
+    header = _FIELDS.pack(
         created_at, MAGIC, VERSION, flags, len(serializer), len(compressor), len(tags),
-        created_at, fresh_until, stale_until, size, 0,
+        created_at, fresh_until, stale_until, size,
     )  # fmt: skip
-    checksum = _checksum(address, header, middle)
+    checksum = crc32(middle, crc32(header[8:], crc32(address)))
     if not flags & COUNTER:
         checksum = crc32(payload, checksum)
-    return b"".join((header[:44], checksum.to_bytes(4, "big"), middle, payload))
+    return b"".join((header, checksum.to_bytes(4, "big"), middle, payload))
 
 
 def unpack(address: bytes, frame: bytes) -> Head:

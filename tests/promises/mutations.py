@@ -323,13 +323,13 @@ JITTER = (
         "jitter::jitter_shortens_a_life_once_and_all_tiers_agree",
         ENGINE + "pipeline.py",
         "        end = self.until(life.ttl)\n",
-        "        end = self.until(self._jittered(life).ttl)\n",
+        "        end = self.until(saving.jittered(self, life).ttl)\n",
     ),
     without(
         "jitter::jitter_shortens_a_life_once_and_all_tiers_agree",
-        ENGINE + "pipeline.py",
-        "life.ttl * (1 - self._chance()",
-        "life.ttl * (1 + self._chance()",
+        ENGINE + "saving.py",
+        "life.ttl * (1 - route.chance()",
+        "life.ttl * (1 + route.chance()",
     ),
     without(
         "jitter::a_stale_copy_that_stands_in_rests_for_a_fixed_time",
@@ -436,21 +436,21 @@ VERSIONING = (
     ),
     without(
         "versioning::a_load_here_does_not_undo_a_delete_that_another_process_made",
-        ENGINE + "pipeline.py",
-        "return value, self._write(load.key, frames, life, conditional=True)",
-        "return value, self._write(load.key, frames, life, conditional=False)",
+        ENGINE + "saving.py",
+        "records = encoded(route, load.key, value, began, life, conditional=True)",
+        "records = encoded(route, load.key, value, began, life, conditional=False)",
     ),
     without(
         "versioning::a_load_here_does_not_undo_a_newer_value_that_another_process_set",
-        ENGINE + "pipeline.py",
-        "return value, self._write(load.key, frames, life, conditional=True)",
-        "return value, self._write(load.key, frames, life, conditional=False)",
+        ENGINE + "saving.py",
+        "records = encoded(route, load.key, value, began, life, conditional=True)",
+        "records = encoded(route, load.key, value, began, life, conditional=False)",
     ),
     without(
         "versioning::a_set_wins_whatever_stamp_it_finds",
-        ENGINE + "pipeline.py",
-        "waiting = self._write(key, frames, life, conditional=False)",
-        "waiting = self._write(key, frames, life, conditional=True)",
+        ENGINE + "saving.py",
+        "records = encoded(route, key, value, created_at, life, conditional=False)",
+        "records = encoded(route, key, value, created_at, life, conditional=True)",
     ),
     without(
         "versioning::writes_and_deletes_of_a_key_arrive_in_the_order_of_the_calls",
@@ -489,21 +489,21 @@ ADAPTIVE = (
     ),
     without(
         "adaptive::a_loader_decides_on_ttl_tags_and_whether_to_store",
-        ENGINE + "pipeline.py",
-        "        if not store:\n            return value, []\n",
+        ENGINE + "saving.py",
+        "    if not store:\n        return value, []\n",
         "",
     ),
     without(
         "adaptive::what_one_load_asks_for_changes_no_other",
-        ENGINE + "pipeline.py",
-        "life = load.life = self._jittered(life)",
-        "life = load.life = self.life = self._jittered(life)",
+        ENGINE + "saving.py",
+        "life = load.life = jittered(route, life)",
+        "life = load.life = route.life = jittered(route, life)",
     ),
     without(
         "adaptive::what_a_load_asks_for_holds_where_it_ends_in_the_background",
-        ENGINE + "pipeline.py",
-        "            life = brought.life(life)\n",
-        "            life = life if load._background else brought.life(life)\n",
+        ENGINE + "saving.py",
+        "        life = brought.life(life)\n",
+        "        life = life if load._background else brought.life(life)\n",
     ),
 )
 
@@ -522,8 +522,8 @@ NEGATIVE = (
     ),
     without(
         "negative::what_does_not_exist_has_a_life_of_its_own",
-        ENGINE + "pipeline.py",
-        "life = Life(self.rules.negative_ttl, 0.0, life.tags)",
+        ENGINE + "saving.py",
+        "life = Life(route.rules.negative_ttl, 0.0, life.tags)",
         "life = Life(life.ttl, 0.0, life.tags)",
     ),
     without(
@@ -687,16 +687,22 @@ DEPLOY = (
     ),
     without(
         "deploy::what_can_not_be_brought_back_is_refused_when_it_is_set",
-        ENGINE + "pipeline.py",
-        "        frames = self.encode(key, value, created_at, life) if self.fars else {}\n",
-        "        self.keeping.place(key, value, created_at, life.ttl, life.stale, life.tags)\n"
-        "        frames = self.encode(key, value, created_at, life) if self.fars else {}\n",
+        ENGINE + "saving.py",
+        "    records = encoded(route, key, value, created_at, life, conditional=False)\n",
+        "    route.keeping.place(key, value, created_at, life.ttl, life.stale, life.tags)\n"
+        "    records = encoded(route, key, value, created_at, life, conditional=False)\n",
     ),
     without(
         "deploy::a_frame_that_lies_under_another_key_is_no_answer",
         CORE + "frame.py",
         "crc32(header[8:44], crc32(address))",
         "crc32(header[8:44])",
+        (CORE + "frame.py", "crc32(header[8:], crc32(address))", "crc32(header[8:])"),
+        (
+            ENGINE + "codec/decoding.py",
+            "crc32(frame[8:_CHECKSUM], crc32(address.encode()))",
+            "crc32(frame[8:_CHECKSUM])",
+        ),
     ),
     without(
         "deploy::what_promises_to_be_huge_takes_no_memory",
@@ -754,10 +760,10 @@ KEYS_AND_PATTERNS = (
 ENDS = (
     without(
         "kill::a_process_that_is_killed_loses_nothing_that_was_acknowledged",
-        ENGINE + "pipeline.py",
-        "                for future in waiting:\n                    if stamp := await future:\n"
-        "                        self.clock.observe(stamp)\n",
-        "                await asyncio.sleep(0)\n",
+        ENGINE + "saving.py",
+        "        for future in waiting:\n            if stamp := await future:\n"
+        "                route.clock.observe(stamp)\n",
+        "        await asyncio.sleep(0)\n",
     ),
     without(
         "exit::the_interpreter_ends_by_itself_with_a_cache_that_nobody_closed",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,7 +45,7 @@ class Closing:
     __slots__ = ("_keys", "_whole", "held")
 
     def __init__(self) -> None:
-        self._keys: Counter[str] = Counter()
+        self._keys: dict[str, int] = {}
         self._whole = 0
         self.held = 0
         """How much is held closed; with nothing, no key need be asked for."""
@@ -54,20 +53,29 @@ class Closing:
     def __contains__(self, key: str) -> bool:
         return self._whole > 0 or key in self._keys
 
+    def close(self, key: str) -> None:
+        """Hold *key* closed until `reopen` was called as often."""
+        self.held += 1
+        self._keys[key] = self._keys.get(key, 0) + 1
+
+    def reopen(self, key: str) -> None:
+        """Undo one `close` of *key*."""
+        self.held -= 1
+        left = self._keys.pop(key) - 1
+        if left:
+            self._keys[key] = left
+
     @contextmanager
     def keys(self, keys: Iterable[str]) -> Iterator[None]:
         """Hold *keys* closed."""
         keys = tuple(keys)
-        self._keys.update(keys)
-        self.held += 1
+        for key in keys:
+            self.close(key)
         try:
             yield
         finally:
-            self.held -= 1
             for key in keys:
-                self._keys[key] -= 1
-                if not self._keys[key]:
-                    del self._keys[key]
+                self.reopen(key)
 
     @contextmanager
     def whole(self) -> Iterator[None]:

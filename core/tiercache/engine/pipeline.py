@@ -11,14 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 from tiercache.clock import NEVER, Clock
-from tiercache.contracts import Life, NearTier, Pattern, Record
-from tiercache.engine import calling, judging, loads
-from tiercache.engine.codec import Codec, Decoder
+from tiercache.contracts import Life, NearTier, Pattern
+from tiercache.engine import calling, judging, saving
+from tiercache.engine.codec import Decoder
 from tiercache.engine.coherence import Coherence
 from tiercache.engine.far import Far
 from tiercache.engine.flights import Closing, Flights, Found, Probe
 from tiercache.engine.keeping import Keeping
-from tiercache.engine.loaded import Loaded
 from tiercache.engine.locks.turns import Turns
 from tiercache.engine.markers import Markers
 from tiercache.engine.negatives import Negatives
@@ -36,10 +35,10 @@ class Route:
     """The tiers of a route, nearest first, and what its entries live by."""
 
     __slots__ = (
-        "_alone", "_chance", "_others", "_proves", "authority", "behind", "clock", "coherence", "copies",
+        "_others", "_proves", "alone", "authority", "behind", "chance", "clock", "coherence", "copies",
         "counts", "decoder", "direct", "fars", "flights", "house", "keeping", "life", "load", "markers",
-        "name", "near", "negatives", "prefix", "rules", "save", "slides", "store", "supply", "turns",
-        "watch", "watchers",
+        "name", "near", "negatives", "prefix", "reached", "rules", "save", "slides", "store", "supply",
+        "turns", "watch", "watchers",
     )  # fmt: skip
 
     def __init__(
@@ -79,7 +78,7 @@ class Route:
         self.negatives = Negatives(near, clock, self.rules)
         self.markers = Markers()
         """What was invalidated; the house's own, once it is built."""
-        self._chance = chance
+        self.chance = chance
         self.flights = Flights()
         self.authority: Far | None = next(
             (far for far in self.fars if far.scope == "shared"), self.fars[0] if self.fars else None
@@ -103,7 +102,10 @@ class Route:
         self.direct = bool(fars) and near is None and self.supply is None and not self.watchers
         self.prefix = f"{namespace}:"
         self._others: tuple[tuple[NearTier, ...], tuple[Far, ...]] = ((), ())
-        self._alone = True
+        self.alone = True
+        """Whether no other tier of the cache may hold a key of this route."""
+        self.reached: tuple[Far, ...] = self.fars
+        """All far tiers that a change here reaches."""
         self.house: tuple[Flights, ...] = (self.flights,)
         self.store: Store | None = None
 
@@ -127,12 +129,13 @@ class Route:
             tuple(near for near in nears if near is not self.near),
             tuple(far for far in fars if far not in self.fars),
         )
-        self._alone = not any(self._others)
+        self.alone = not any(self._others)
+        self.reached = (*self.fars, *self._others[1])
         self.compose()
 
     def compose(self) -> None:
         """Choose what a set comes to; to be done again where the rules, or those of the near tier, change."""
-        self.store = storing(self, alone=self._alone and self.save == self._save)
+        self.store = storing(self, alone=self.alone and self.save == self._save)
 
     def address(self, key: str) -> str:
         """Return *key* as far tiers know it."""
@@ -199,72 +202,9 @@ class Route:
 
     judge = judging.judge
     judge_all = judging.judge_all
+    loaded = saving.loaded
+    _save = saving.save
     head = judging.head
-
-    def loaded(
-        self, load: loads.Load, brought: Any, began: int
-    ) -> tuple[Any, list[asyncio.Future[int | None]]]:
-        """Store what a load brought, unless its key changed meanwhile.
-
-        Return the value, and the far writes under way. Raises Unserializable.
-        """
-        life, value, store = load.life, brought, brought is not MISSING
-        if isinstance(brought, Loaded):
-            value, store = brought.value, brought.store
-            life = brought.life(life)
-        elif value is None and self.rules.negative_ttl is not None:
-            life = Life(self.rules.negative_ttl, 0.0, life.tags)
-            if store and not load.detached:
-                self.negatives.absent(load.key)
-        self.check_stale(life.stale)
-        load.killed = self.markers.killed(load.key, life.tags, began)
-        if not store:
-            return value, []
-        life = load.life = self._jittered(life)
-        frames = self.encode(load.key, value, began, life)
-        if load.detached or load.killed:
-            return value, []
-        self.keeping.place(load.key, self.own(value), began, life.ttl, life.stale, life.tags, load.since)
-        if self.turns is not None and load.lease is not None:
-            return value, self.turns.store(load, self._records(load.key, frames, life, conditional=True))
-        return value, self._write(load.key, frames, life, conditional=True)
-
-    def _jittered(self, life: Life) -> Life:
-        """Return *life*, shortened by chance where the route asks for that: once, so that tiers agree."""
-        if not self.rules.jitter or life.ttl == math.inf:
-            return life
-        return life._replace(ttl=life.ttl * (1 - self._chance() * self.rules.jitter))
-
-    async def _save(self, key: str, value: Any, life: Life) -> None:
-        """Store what was set: near at once, far before this returns. Wins over whatever stands."""
-        if self.rules.jitter:
-            life = self._jittered(life)
-        created_at = self.clock.final()
-        frames = self.encode(key, value, created_at, life) if self.fars else {}
-        self.detach(key)
-        if self.rules.negative_errors:
-            self.negatives.forget(key)
-        mine = self.own(value) if self.copies else value
-        self.keeping.place(key, mine, created_at, life.ttl, life.stale, life.tags)
-        waiting = self._write(key, frames, life, conditional=False) if frames else ()
-        dropped = () if self._alone else self.drop_elsewhere(key)
-        if not waiting and not dropped:
-            return
-        # Until the far tiers have it, a read may still find the old value there, and where the near tier has
-        # evicted the new one meanwhile, nothing would keep the old one out of it.
-        with self.flights.closing.keys((key,)):
-            try:
-                for future in waiting:
-                    if stamp := await future:
-                        self.clock.observe(stamp)
-                for done in dropped:
-                    await done
-            except asyncio.CancelledError:
-                # Who is cancelled leaves; the writes go on, and the key stays closed until they are done.
-                lanes = [far.writes for far in (*self.fars, *self._others[1])]
-                self.flights.hold(key, lanes, lambda: self.detach(key))
-                raise
-        self.detach(key)
 
     def detach(self, key: str) -> None:
         """Let nothing that is under way for *key* be stored."""
@@ -289,23 +229,6 @@ class Route:
             return []
         address = self.address(key)
         return [far.writes.delete(address) for far in fars]
-
-    def encode(self, key: str, value: Any, created_at: int, life: Life) -> dict[Codec, bytes]:
-        """Return the frames of *value* by codec: one encoding serves all far tiers that share it.
-
-        Raises Unserializable.
-        """
-        if not self.fars:
-            return {}
-        term = self.term(life)
-        address = self.address(key).encode()
-        frames: dict[Codec, bytes] = {}
-        for far in self.fars:
-            if far.codec not in frames:
-                frames[far.codec] = far.codec.encode(
-                    address, value, created_at, *term[:2], life.tags, term[2]
-                )
-        return frames
 
     def check_stale(self, stale: float) -> None:
         """Raise ValueError where values can't be kept as stale copies: they end when nobody has read them."""
@@ -334,17 +257,3 @@ class Route:
     def own(self, value: Any) -> Any:
         """Return *value*, or a copy of it where this route promises one to everybody."""
         return copy.deepcopy(value) if self.copies else value
-
-    def _write(
-        self, key: str, frames: dict[Codec, bytes], life: Life, *, conditional: bool
-    ) -> list[asyncio.Future[int | None]]:
-        records = self._records(key, frames, life, conditional=conditional)
-        return [far.writes.write(record) for far, record in records.items()]
-
-    def _records(
-        self, key: str, frames: dict[Codec, bytes], life: Life, *, conditional: bool
-    ) -> dict[Far, Record]:
-        address, until = self.address(key), self.term(life)[1]
-        return {
-            far: far.record(address, frames[far.codec], until, conditional=conditional) for far in self.fars
-        }
