@@ -16,7 +16,7 @@ import pytest
 from tiercache import NEVER, Clock, Order, PolicyConfig, TierError, TierRefused
 from tiercache.testing import FakeClock
 from tiercache.testing.tiers import Surroundings, record_of
-from tiercache_plugins.tiers.sqlite import SqliteConfig
+from tiercache_plugins.tiers.sqlite import SqliteConfig, statements
 from tiercache_plugins.tiers.sqlite.link import Link
 from tiercache_plugins.tiers.sqlite.statements import Ranking
 
@@ -209,6 +209,22 @@ def test_the_bound_holds_after_every_batch_and_the_file_stays_in_proportion(cont
     assert rows(context, "PRAGMA integrity_check") == [("ok",)]
 
 
+def test_a_file_with_pages_of_another_size_stays_in_proportion(context, tmp_path, monkeypatch):
+    bound = 2**21
+
+    async def life(count):
+        async with opened(context, max_bytes=bound) as tier:
+            for n in range(count):
+                await tier.write([record_of(f"{n}", bytes(9000))])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(statements, "LAYOUT", ("PRAGMA page_size = 16384", *statements.LAYOUT[1:]))
+        asyncio.run(life(1))
+    asyncio.run(life(300))
+    assert rows(context, "PRAGMA page_size") == [(16384,)]
+    assert bound < (tmp_path / "cache.db").stat().st_size <= bound * 1.25 + 2**19 + 4 * 16384
+
+
 def test_a_record_larger_than_everything_is_not_stored_and_what_it_replaces_goes(context):
     async def life():
         async with opened(context, max_bytes=2**16) as tier:
@@ -353,6 +369,8 @@ def test_what_was_read_or_written_since_is_evicted_in_its_new_place(context, clo
                     key = draw.choice(list(held))
                     await tier.read([key])
                     held[key] = held[key][0] + 1, turn
+                    if draw.random() < 0.3:
+                        await tier._database.write(tier._rows.note)
                 else:
                     await tier.write([record_of(key, bytes(2000), stamp=turn)])
                     held[key] = held.get(key, (0, 0))[0], turn
@@ -418,28 +436,76 @@ def test_a_write_among_many_rows_takes_the_steps_of_one_among_few(context):
 # Reads are noted
 
 
-def test_a_read_writes_nothing_until_a_batch_does(context, clock):
-    noted = "SELECT reads, last_read FROM entries WHERE key = x'61'"
+NOTED = """
+    SELECT reads + coalesce(times, 0), max(last_read, coalesce(at, 0))
+    FROM entries LEFT JOIN noted ON row = id WHERE key = x'61'
+"""
 
+
+def test_reads_are_written_down_after_a_while_and_at_the_end(context, clock):
     async def life():
         async with opened(context) as tier:
             await tier.write([record_of("a")])
+            began = context.clock.micros()
             for _ in range(3):
                 clock.advance(1)
                 await tier.read(["a"])
-            when = context.clock.micros()
-            assert rows(context, noted) == [(0, when - 3_000_000)]
             await tier.write([record_of("b")])
-            assert rows(context, noted) == [(3, when)]
-            await tier.read(["a"])
+            assert rows(context, NOTED) == [(0, began)], "a read cost a page"
             clock.advance(60)
             await tier.read(["a"])
-            await asyncio.sleep(0.1)
-            assert rows(context, noted) == [(5, context.clock.micros())], "no write came, yet it was long"
-            await tier.read(["a"])
+            while tier._noting is not None:
+                await asyncio.sleep(0.01)
+            assert rows(context, NOTED) == [(4, context.clock.micros())], "yet it was long"
+            for _ in range(2):
+                clock.advance(1)
+                await tier.read(["a"])
 
     asyncio.run(life())
-    assert rows(context, noted) == [(6, context.clock.micros())], "closing notes the rest"
+    assert rows(context, NOTED) == [(6, context.clock.micros())], "closing notes the rest"
+
+
+def test_notes_go_with_their_rows_and_those_that_came_too_late_are_swept(context, clock):
+    async def life():
+        async with opened(context) as tier, opened(context) as other:
+            await tier.write([record_of(f"{n}") for n in range(300)])
+            await tier.read([f"{n}" for n in range(300)])
+            await tier._database.write(tier._rows.note)
+            assert rows(context, "SELECT count(*) FROM noted") == [(300,)]
+            await tier.delete([f"{n}" for n in range(100)])
+            assert rows(context, "SELECT count(*), min(row) FROM noted") == [(200, 101)]
+            # Deleted by somebody else, before what was read here is written down.
+            await tier.read([f"{n}" for n in range(100, 300)])
+            await other.delete([f"{n}" for n in range(100, 299)])
+            # Deleted here: what was read is forgotten.
+            await tier.read(["299"])
+            await tier.delete(["299"])
+            assert tier._rows.waiting == 199
+            await tier.write([record_of("new")])
+            for _ in range(3):
+                await tier.read(["new"])
+                await tier._database.write(tier._rows.note)
+            assert rows(context, "SELECT count(*), min(times) FROM noted, entries WHERE id = row") == [(1, 3)]
+            assert rows(context, "SELECT count(*) FROM noted") == [(1,)]
+
+    asyncio.run(life())
+
+
+def test_what_one_process_reads_another_does_not_evict(context, clock):
+    async def life():
+        async with opened(context, max_bytes=2**18) as reader, opened(context, max_bytes=2**18) as writer:
+            await writer.write([record_of("read", bytes(1000)), record_of("unread", bytes(1000))])
+            for n in range(400):
+                clock.advance(1)
+                if n % 20 == 0:
+                    await reader.read(["read"])
+                    await reader._database.write(reader._rows.note)
+                await writer.write([record_of(f"{n}", bytes(1000))])
+            assert writer.stats()["evicted"] > 100
+
+    asyncio.run(life())
+    assert "read" in keys_left(context)
+    assert "unread" not in keys_left(context)
 
 
 def test_reads_are_not_noted_for_a_policy_that_does_not_ask(context):
@@ -536,7 +602,7 @@ def test_the_page_layout_is_the_measured_one(context):
             pass
 
     asyncio.run(life())
-    assert rows(context, "PRAGMA page_size") == [(8192,)]
+    assert rows(context, "PRAGMA page_size") == [(4096,)]
     assert rows(context, "PRAGMA auto_vacuum") == [(2,)]
     assert rows(context, "PRAGMA journal_mode") == [("wal",)]
     assert not Path(f"{context.directory}/cache.db-wal").exists()

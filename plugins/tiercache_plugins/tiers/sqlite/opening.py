@@ -75,7 +75,7 @@ def prepare(connection: sqlite3.Connection, ranking: sql.Ranking) -> None:
     for statement in sql.PROBES:
         connection.execute(statement).fetchall()
     connection.execute(sql.MARKERS)
-    for statement in (sql.LOCKS, sql.NOTES, *sql.CHANGES):
+    for statement in (sql.LOCKS, sql.NOTES, *sql.NOTED, *sql.CHANGES):
         connection.execute(statement)
     orders = {name.decode() for (name,) in connection.execute(sql.ORDERS).fetchall()}
     if ranking.name not in orders:

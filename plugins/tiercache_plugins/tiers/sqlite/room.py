@@ -6,9 +6,11 @@ import logging
 import os
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Final
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
 
 from tiercache_plugins.tiers.sqlite import statements as sql
+from tiercache_plugins.tiers.sqlite.readings import Reading, Readings
 
 if TYPE_CHECKING:
     from tiercache_plugins.tiers.sqlite.place import Place
@@ -20,10 +22,12 @@ _LONGEST_LOG: Final = 32 * 2**20
 """Bytes of the write-ahead log after which it is copied into the database: a 64th of what may be kept, within
 these bounds. Each copy waits for the device twice or three times, however little it copies.
 """
-_SLACK: Final = 64
-"""Pages that the file may have beyond its share, for indexes and half-filled pages of small databases."""
-_FREE: Final = 128
+_SLACK: Final = 2**19
+"""Bytes that the file may have beyond its share, for indexes and half-filled pages of small databases."""
+_FREE: Final = 256
 """Pages that one step gives back to the file system."""
+_SWEPT: Final = 512
+"""Notes that one step looks at, at least, for those of rows that are gone."""
 _CHANCES: Final = 32
 """Rows that are spared or placed anew for each that goes; beyond, rows go as they stand in the index. Also
 chunks in a row of rows that were due and live on.
@@ -77,13 +81,18 @@ class Totals:
 class Room:
     """Keeps one database within its bounds. Called inside the transactions that write, and right after."""
 
-    __slots__ = ("_counts", "_log", "_log_grew", "_max_bytes", "_max_pages", "_place", "_ranking")
+    __slots__ = (
+        "_counts", "_log", "_log_grew", "_max_bytes", "_most", "_place", "_ranking", "_swept", "readings",
+    )  # fmt: skip
 
     def __init__(self, place: Place, ranking: sql.Ranking, max_bytes: int, counts: Counts) -> None:
+        self.readings = Readings()
+        """What the rows have not been told yet."""
+        self._swept = -(2**63)
         self._place = place
         self._ranking = ranking
         self._max_bytes = max_bytes
-        self._max_pages = max_bytes * 5 // 4 // sql.PAGE + _SLACK
+        self._most = max_bytes * 5 // 4 + _SLACK
         self._counts = counts
         self._log = min(max(max_bytes // 64, _LOG), _LONGEST_LOG)
         self._log_grew = self._log
@@ -124,10 +133,13 @@ class Room:
         if totals.bytes > self._max_bytes:
             return True
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        if pages <= self._max_pages:
+        # Asked for, as a file may be older than the size that new ones get.
+        (page,) = connection.execute("PRAGMA page_size").fetchone()
+        most = self._most // page
+        if pages <= most:
             return False
         (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-        return bool(pages - free > self._max_pages)
+        return bool(pages - free > most)
 
     def _expire(self, connection: sqlite3.Connection, totals: Totals, now: int) -> int:
         """Look at one chunk of what is due; return how many rows that was."""
@@ -143,6 +155,7 @@ class Room:
                 totals.take(size)
         if gone:
             connection.executemany(sql.DROP, gone)
+            self.readings.of([row for (row,) in gone])
             self._counts.expired += len(gone)
         if postponed:
             connection.executemany(sql.POSTPONE, postponed)
@@ -157,11 +170,14 @@ class Room:
             if not first:
                 return False
             forced = kept_in_a_row >= _CHANCES * sql.CHUNK
+            if not forced and (told := self._tell(connection, first)):
+                kept_in_a_row += told
+                continue
             excess = totals.bytes - self._max_bytes
             gone: list[tuple[int]] = []
             spared: list[int] = []
             moved: list[int] = []
-            for row, size, chance, has_moved in first:
+            for row, size, chance, has_moved, *_ in first:
                 if not forced and has_moved:
                     moved.append(row)
                 elif not forced and chance:
@@ -180,6 +196,34 @@ class Room:
                 self._counts.evicted += len(gone)
                 return True
             kept_in_a_row += len(spared) + len(moved)
+
+    def _tell(self, connection: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> int:
+        """Tell *rows*, which may go, how they were read; return how many did not know all of it."""
+        read = self.readings.of([row for row, *_ in rows])
+        noted = [Reading(row, times, at) for row, *_, times, at in rows if times is not None]
+        if read or noted:
+            connection.executemany(sql.NOTE, [(times, at, row) for row, times, at in (*noted, *read)])
+        if noted:
+            connection.executemany(sql.UNNOTE, [(row,) for row, _, _ in noted])
+        return len(read) + len(noted)
+
+    def note(self, connection: sqlite3.Connection, most: int) -> None:
+        """Write about *most* readings down, and look among as many for those of rows no longer there."""
+        read = self.readings.take(most)
+        if not read:
+            return
+        if not self._ranking.rises:
+            # What is read may go sooner for it, so the rows themselves must know.
+            connection.executemany(sql.NOTE, [(times, at, row) for row, times, at in read])
+            return
+        for start in range(0, len(read), sql.NOTED_AT_ONCE):
+            some = read[start : start + sql.NOTED_AT_ONCE]
+            some += [Reading(some[-1].row, 0, 0)] * (sql.NOTED_AT_ONCE - len(some))
+            connection.execute(sql.NOTE_READS, [*chain.from_iterable(some)])
+        (last,) = connection.execute(sql.SWEEP_TO, (self._swept, max(len(read), _SWEPT))).fetchone()
+        if last is not None:
+            connection.execute(sql.SWEEP, (self._swept, last))
+        self._swept = -(2**63) if last is None else last
 
     def tidy(self, connection: sqlite3.Connection) -> None:
         """After a commit: give some free pages back, and copy the log where it has grown. Lock held.

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -17,16 +15,17 @@ from tiercache.frame import COUNTER, TOMBSTONE, restamped, stamp_of, unpack
 from tiercache_plugins.tiers.sqlite import statements as sql
 from tiercache_plugins.tiers.sqlite.locking import end
 from tiercache_plugins.tiers.sqlite.place import Place
+from tiercache_plugins.tiers.sqlite.readings import Readings
 from tiercache_plugins.tiers.sqlite.room import Counts, Room, Totals
 from tiercache_plugins.tiers.sqlite.voice import Voice
 
 _HIGHEST: Final = 2**64 - 1
 _REMEMBERED: Final = 8192
-"""Rows whose reads wait to be noted, and damaged ones; of more, the oldest are forgotten."""
+"""Damaged rows that wait to be dropped; of more, the oldest are forgotten."""
 _ASIDE: Final = 32
-"""Rows whose reads are noted beside what a transaction is for: few, as each may be a page of its own."""
-_NOTED: Final = 2048
-"""Likewise where it is for nothing else."""
+"""Rows that are told of their reads beside what a transaction is for, where the order needs it."""
+NOTED: Final = 2048
+"""Rows whose reads one transaction for nothing else notes: about ten milliseconds."""
 
 
 class Standing(NamedTuple):
@@ -44,8 +43,7 @@ class Rows:
     """The rows of one database. Reads come from one thread, everything else from another."""
 
     __slots__ = (
-        "_clock", "_damaged", "_max_bytes", "_place", "_reads", "_reads_lock", "_room", "counts", "ranking",
-        "voice",
+        "_clock", "_damaged", "_max_bytes", "_place", "_room", "counts", "ranking", "voice",
     )  # fmt: skip
 
     def __init__(self, place: Place, clock: Clock, order: Order, max_bytes: int, voice: Voice) -> None:
@@ -57,19 +55,22 @@ class Rows:
         self.ranking = sql.Ranking(order)
         self._room = Room(place, self.ranking, max_bytes, self.counts)
         # Filled by the reading thread, emptied by the writing one.
-        self._reads: dict[int, tuple[int, int]] = {}
-        self._reads_lock = threading.Lock()
         self._damaged: deque[tuple[int, object]] = deque(maxlen=_REMEMBERED)
 
     @property
     def waiting(self) -> int:
         """How many rows, read or damaged, wait for a transaction to be noted in."""
-        return len(self._reads) + len(self._damaged)
+        return len(self._room.readings) + len(self._damaged)
+
+    @property
+    def pressing(self) -> bool:
+        """Whether it is time to note reads, or some are forgotten."""
+        return self._room.readings.full
 
     def forget(self) -> None:
         """Forget what waits to be noted: it is about another file."""
-        with self._reads_lock:
-            self._reads.clear()
+        # Not emptied: in the child of a fork the lock of the old ones may be held for ever.
+        self._room.readings = Readings()
         self._damaged.clear()
 
     # Reading
@@ -92,18 +93,8 @@ class Rows:
                     found[key] = frame
                     read.append(row)
         if self.ranking.watches:
-            self._remember(read, now)
+            self._room.readings.note(read, now)
         return [found.get(key.encode()) for key in keys]
-
-    def _remember(self, rows: list[int], now: int) -> None:
-        reads = self._reads
-        with self._reads_lock:
-            for row in rows:
-                # Taken out first, so that the first of the dictionary is what was read longest ago.
-                count, _ = reads.pop(row, (0, 0))
-                reads[row] = count + 1, now
-            while len(reads) > _REMEMBERED:
-                del reads[next(iter(reads))]
 
     def page(
         self, connection: sqlite3.Connection, start: bytes, below: bytes
@@ -122,7 +113,7 @@ class Rows:
     # Writing
 
     @contextmanager
-    def _writing(self, connection: sqlite3.Connection, noted: int = _ASIDE) -> Iterator[tuple[Totals, int]]:
+    def _writing(self, connection: sqlite3.Connection, noted: int = 0) -> Iterator[tuple[Totals, int]]:
         # Always IMMEDIATE: a transaction that reads first and then writes fails at once where another
         # process wrote in between, whatever the timeout.
         with self._place.held():
@@ -130,7 +121,8 @@ class Rows:
             try:
                 now = self._clock.micros()
                 totals = self._room.totals(connection)
-                self._note(connection, totals, noted)
+                self._room.note(connection, noted or (0 if self.ranking.rises else _ASIDE))
+                self._drop_damaged(connection, totals)
                 yield totals, now
                 self._room.make(connection, totals, now)
                 self.voice.tell(connection)
@@ -143,20 +135,14 @@ class Rows:
             self.counts.entries, self.counts.bytes = totals.entries, totals.bytes
             self._room.tidy(connection)
 
-    def _note(self, connection: sqlite3.Connection, totals: Totals, most: int) -> None:
-        if self._reads:
-            with self._reads_lock:
-                rows = list(islice(self._reads, most))
-                # In the order of their pages.
-                noted = [(*self._reads.pop(row), row) for row in sorted(rows)]
-            connection.executemany(sql.NOTE, noted)
+    def _drop_damaged(self, connection: sqlite3.Connection, totals: Totals) -> None:
         for _ in range(min(len(self._damaged), sql.CHUNK)):
             for (size,) in connection.execute(sql.DROP_DAMAGED, self._damaged.popleft()).fetchall():
                 totals.take(size)
 
     def note(self, connection: sqlite3.Connection) -> None:
-        """Note the reads that wait, drop what was found damaged or has expired."""
-        with self._writing(connection, _NOTED):
+        """Note some of the reads that wait, drop what was found damaged or has expired."""
+        with self._writing(connection, NOTED):
             pass
 
     def tend(self, connection: sqlite3.Connection, budget: float) -> None:
@@ -254,19 +240,23 @@ class Rows:
         with self._writing(connection) as (totals, now):
             for key in keys:
                 gone = connection.execute(sql.DELETE, (key.encode(),)).fetchall()
-                for _, size in gone:
-                    totals.take(size)
+                for row, _, size in gone:
+                    self._gone(row, size, totals)
                 self.voice.note(key.encode(), NEVER)
-                answers.append(any(isinstance(expires, int) and expires > now for expires, _ in gone))
+                answers.append(any(isinstance(expires, int) and expires > now for _, expires, _ in gone))
         return answers
 
     def wipe(self, connection: sqlite3.Connection, low: bytes, high: bytes) -> bool:
         """Drop some keys from *low* to below *high*; return whether there may be more."""
         with self._writing(connection) as (totals, _):
             gone = connection.execute(sql.WIPE, (low, high)).fetchall()
-            for (size,) in gone:
-                totals.take(size)
+            for row, size in gone:
+                self._gone(row, size, totals)
         return bool(gone)
+
+    def _gone(self, row: int, size: object, totals: Totals) -> None:
+        totals.take(size)
+        self._room.readings.of((row,))
 
     def swap(self, connection: sqlite3.Connection, record: Record, expected: int | None) -> bool:
         """Store *record* where the stamp is *expected*."""

@@ -14,21 +14,19 @@ from tiercache_plugins.tiers.sqlite.diagnosis import diagnose
 from tiercache_plugins.tiers.sqlite.locking import Locking
 from tiercache_plugins.tiers.sqlite.marking import Marking
 from tiercache_plugins.tiers.sqlite.place import Place
-from tiercache_plugins.tiers.sqlite.rows import Rows
+from tiercache_plugins.tiers.sqlite.rows import NOTED, Rows
 from tiercache_plugins.tiers.sqlite.voice import Voice
 
 log = logging.getLogger("tiercache.tier")
 
 T = TypeVar("T")
 
-_MANY: Final = 1024
-"""Rows whose reads are noted without waiting for a write."""
 _SHORT: Final = 1.0
-"""Seconds between two such notes at least: beside millions of rows, each row that is noted is a page that
-must be written, and only so many of them are worth it.
+"""Seconds between two notes of reads at least."""
+_LONG: Final = 30.0
+"""Seconds after which reads are noted, however few: other processes that make room know of them from then on,
+and they are lost with a process that is killed before. Longer, more of them share a page.
 """
-_LONG: Final = 5.0
-"""Seconds after which reads are noted, however few."""
 
 
 class SqliteTier:
@@ -76,14 +74,16 @@ class SqliteTier:
         if self._rows.waiting and self._noting is None:
             now = self._clock.monotonic()
             since = now - self._noted_at
-            if since > _LONG or (since > _SHORT and self._rows.waiting >= _MANY):
+            if since > _LONG or (since > _SHORT and self._rows.pressing):
                 self._noted_at = now
                 self._noting = asyncio.ensure_future(self._note())
         return frames
 
     async def _note(self) -> None:
         try:
-            await self._database.write(self._rows.note)
+            # As many turns as there are rows now: others are read meanwhile.
+            for _ in range(0, self._rows.waiting, NOTED):
+                await self._database.write(self._rows.note)
         except TierError as error:
             self._database.errors += 1
             log.debug("reads were not noted: %s", error)
