@@ -661,7 +661,7 @@ DISK = (
     without(
         "disk::reading_writes_nothing",
         PLUGINS + "tiers/sqlite/tier.py",
-        "if since > _LONG or (since > _SHORT and self._rows.waiting >= _MANY):",
+        "if since > _LONG or (since > _SHORT and self._rows.pressing):",
         "if self._rows.waiting:",
     ),
 )
