@@ -13,6 +13,7 @@ from time import perf_counter
 from bench.machine import described
 from bench.report import line, page
 from bench.row import Result, Scale, pin
+from bench.rows import measured
 
 ROWS = {
     "near_get": "await get, near hit",
@@ -24,6 +25,8 @@ ROWS = {
     "stampede": "1,000 tasks on a cold key",
     "redis_hit": "Redis hit, 1, 64 and 256 tasks",
     "two_tiers": "near miss, Redis, decode, near",
+    "redis_hit_uvloop": "the row redis_hit on uvloop, peers too",
+    "two_tiers_uvloop": "the row two_tiers on uvloop, peers too",
     "sqlite": "SQLite hits and writes",
     "memory": "bytes of a near entry",
     "stalls": "longest stall of the loop",
@@ -32,7 +35,7 @@ ROWS = {
     "imports": "import tiercache",
     "telemetry": "near hit, telemetry off, API, SDK",
 }
-"""Modules of `bench.rows`, in the order of the table."""
+"""What `bench.rows` measures, in the order of the table."""
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -86,11 +89,13 @@ def main(arguments: list[str]) -> int:
             if kept is not None:
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 kept.write_text(found)
-        measured = [Result(**row) for row in json.loads(found)]
-        for result in measured:
+        row = [Result(**figures) for figures in json.loads(found)]
+        for result in row:
             print(line(result), flush=True)
+        if not row:
+            print(f"{name}: what it needs is not installed", flush=True)
         print(f"    ({name}, {perf_counter() - started:.0f} s)\n", flush=True)
-        results += measured
+        results += row
     missed = [result.title for result in results if result.reached is False]
     print(f"{len(results) - len(missed)} of {len(results)} rows reached or without a goal; missed:")
     for title in missed:
@@ -109,11 +114,9 @@ def _pinned() -> str:
 
 def _one(name: str, scale: Scale, *, pinned: bool) -> int:
     """Measure one row in this process, and print it as JSON."""
-    import asyncio
-
     if pinned:
         pin()
-    results = asyncio.run(importlib.import_module(f"bench.rows.{name}").run(scale))
+    results = measured(name, scale)
     print(json.dumps([result.as_dict() for result in results]))
     return 0
 

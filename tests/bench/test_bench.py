@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -13,15 +12,16 @@ from bench.__main__ import ROWS
 from bench.plots import bars
 from bench.report import line, page
 from bench.row import Result, Scale
-
-
-def measured(name: str, scale: Scale) -> list[Result]:
-    return asyncio.run(importlib.import_module(f"bench.rows.{name}").run(scale))
+from bench.rows import UVLOOP, measured
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_our_side_of_every_row_is_measured(name: str) -> None:
-    for result in measured(name, Scale(short=True, peers=False)):
+    if name.endswith(UVLOOP):
+        pytest.importorskip("uvloop")
+    results = measured(name, Scale(short=True, peers=False))
+    assert results
+    for result in results:
         assert result.figures[result.ours] > 0
         assert result.ratios.get(result.ours, 1.0) > 0
         assert result.terms
@@ -36,6 +36,19 @@ def test_the_peers_that_are_installed_take_part_in_every_row(name: str) -> None:
         assert result.figures[result.ours] > 0
         for name in result.ahead_of:
             assert result.figures[name] > 0
+
+
+def test_without_uvloop_its_rows_are_left_out(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert measured(f"redis_hit{UVLOOP}", Scale(short=True, peers=False)) == []
+
+
+def test_a_row_on_uvloop_says_so() -> None:
+    pytest.importorskip("uvloop")
+    (row,) = measured(f"two_tiers{UVLOOP}", Scale(short=True, peers=False))
+    assert row.title.endswith(", on uvloop")
+    assert "On uvloop's event loop" in row.terms
+    assert row.goal == "≥ 7 ×"
 
 
 def result(**more) -> Result:
