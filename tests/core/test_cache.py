@@ -2,7 +2,10 @@
 
 import asyncio
 import gc
+import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypedDict
@@ -294,6 +297,69 @@ def test_a_cache_of_another_event_loop_refuses_clearly():
         with pytest.raises(RuntimeError, match="another event loop"):
             asyncio.run(cache.get("k"))
         runner.run(cache.close())
+
+
+class Foreign(asyncio.SelectorEventLoop):
+    """A loop that does not tell the thread that it runs in, as others than asyncio's don't."""
+
+    def __getattribute__(self, name):
+        if name == "_thread_id" and sys._getframe(1).f_globals["__name__"].startswith("tiercache"):
+            raise AttributeError(name)
+        return super().__getattribute__(name)
+
+
+async def asked(cache):
+    """What each way into a cache, as far as it gets past a near hit, brings."""
+    brought = []
+    for act in (
+        lambda: cache.get("absent", "none"),
+        lambda: cache.set("k", "v"),
+        lambda: cache.get("k"),
+        lambda: cache.get_or_set("loaded", lambda: "new"),
+        lambda: cache.get_or_set("k", lambda: "new", route="all"),
+        lambda: cache.get_many(["k"]),
+    ):
+        try:
+            brought.append(await act())
+        except RuntimeError as error:
+            brought.append("another" if "another event loop" in str(error) else str(error))
+    return brought
+
+
+@pytest.mark.parametrize("kind", [asyncio.SelectorEventLoop, Foreign])
+def test_only_the_loop_that_started_a_cache_may_use_it(kind):
+    at_home = ["none", None, "v", "new", "v", {"k": "v"}]
+    with asyncio.Runner(loop_factory=kind) as runner:
+        cache = opened(NEAR, clock=FakeClock())
+        runner.run(cache.start())
+        assert runner.run(asked(cache)) == at_home
+        runner.run(cache.delete("k"))
+        strange = asyncio.run(asked(cache))
+        assert strange == ["another"] * 6
+        with ThreadPoolExecutor(1) as pool:
+            # The loop moves to another thread, where it is at home; here, nobody is.
+            moved = pool.submit(lambda: runner.get_loop().run_until_complete(asked(cache)))
+            assert moved.result(30) == at_home
+        elsewhere = asyncio.run(asked(cache))
+        assert set(elsewhere[:2]) == {"another"}
+        runner.run(cache.close())
+        with pytest.raises(CacheClosed):
+            runner.run(cache.get("k"))
+
+
+def test_a_loop_that_runs_elsewhere_does_not_let_this_thread_in():
+    loop = asyncio.new_event_loop()
+    cache = opened(NEAR, clock=FakeClock())
+    loop.run_until_complete(cache.start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        assert set(asyncio.run(asked(cache))) == {"another"}
+    finally:
+        asyncio.run_coroutine_threadsafe(cache.close(), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(30)
+        loop.close()
 
 
 def test_a_cache_can_be_opened_again_on_another_loop():

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 import threading
 import time
 import weakref
@@ -43,17 +44,34 @@ def test_a_later_stamp_is_greater_whatever_the_clock_does_and_whatever_was_seen(
         last = stamp
 
 
-def test_stamps_from_many_threads_are_all_different():
-    clock = Clock()
-    stamps = []
-    threads = [
-        threading.Thread(target=lambda: stamps.extend([clock.stamp() for _ in range(2000)])) for _ in range(4)
-    ]
+@pytest.fixture
+def restless():
+    """Threads that take turns all the time."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def test_stamps_from_many_threads_are_all_different(restless):
+    # A clock that stands still: each stamp is one more than the last.
+    clock = Clock(FakeClock())
+    stamps = [[] for _ in range(4)]
+    together = threading.Barrier(4)
+
+    def take(mine):
+        together.wait(30)
+        for at in range(30_000):
+            mine.append(clock.stamp())
+            clock.observe(mine[-1] + at % 3)
+
+    threads = [threading.Thread(target=take, args=(mine,)) for mine in stamps]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(stamps)) == 8000
+    assert len({stamp for mine in stamps for stamp in mine}) == 120_000
+    assert all(mine == sorted(mine) for mine in stamps)
 
 
 def test_a_stamp_that_was_seen_raises_the_clock():

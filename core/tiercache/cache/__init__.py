@@ -32,7 +32,6 @@ class Cache(Reloading):
     __slots__ = ("_sync",)
 
     _written_out: ClassVar[str] = "entries"
-    """How what reads a hit by itself may read it: its "entries", by "peek", or not at all: ""."""
 
     @classmethod
     def open(
@@ -96,7 +95,7 @@ class Cache(Reloading):
         if self._loop is not None:
             return self
         self._check_origin()
-        self._loop = asyncio.get_running_loop()
+        self._at_home(asyncio.get_running_loop())
         remember(self)
         if not self._clock.exact:
             self._ticker = Ticker(self, self._clock)
@@ -108,7 +107,7 @@ class Cache(Reloading):
             raise
         self._bind()
         if self._house.nears:
-            self._sweeper = self._loop.create_task(self._house.sweep(), name="tiercache-sweep")
+            self._sweeper = asyncio.create_task(self._house.sweep(), name="tiercache-sweep")
         try:
             await self._house.work.open(self)
         except BaseException:

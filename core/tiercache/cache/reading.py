@@ -7,7 +7,8 @@ import math
 from asyncio import get_running_loop
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from tiercache.clock import Ticker
 from tiercache.contracts import Life
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
     from tiercache.engine.explaining import Explanation
 
 
+class Away:
+    """What stands for the event loop where it can't be told in short whether it runs in this thread."""
+
+    _thread_id: Final = 0
+
+
+AWAY: Final = Away()
+
+
 class Reading:
     """The half of `Cache` that reads."""
 
@@ -34,9 +44,12 @@ class Reading:
     # one comparison carries the TTL and everything that must send a hit to the slow path.
     __slots__ = (
         "__weakref__",
+        "_bare",
         "_clock",
+        "_direct",
         "_entries",
         "_forked",
+        "_home",
         "_house",
         "_lending",
         "_loop",
@@ -49,6 +62,9 @@ class Reading:
         "now",
     )  # fmt: skip
 
+    _written_out: ClassVar[str] = ""
+    """How what reads a hit by itself may read it: its "entries", by "peek", or not at all: ""."""
+
     def __init__(self, house: House) -> None:
         self.now = math.inf
         self._house = house
@@ -56,13 +72,12 @@ class Reading:
         self._clock = house.clock
         self._shapes = Shapes()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._bare = not any(route.fars or route.supply for route in house.routes.values())
+        """Whether what is not near is nowhere."""
         self._sweeper: asyncio.Task[None] | None = None
         self._ticker: Ticker | None = None
         self._forked = False
-        self._entries: dict[str, Entry] = {}
-        self._segments: tuple[dict[str, Entry], ...] = ({},)
-        self._mask = 0
-        self._note: Callable[[str], object] | None = None
+        self._shut()
 
     async def get(
         self, key: str, default: Any = None, *, route: str | None = None, as_type: Any = None
@@ -75,6 +90,8 @@ class Reading:
         try:
             entry = self._entries[key]
         except (KeyError, TypeError):
+            if self._bare:
+                return self._absent(key, default, route)
             return await self._miss(key, default, route, as_type)
         if self.now < entry.fresh_until and as_type is None:
             entry.hits += 1
@@ -171,6 +188,13 @@ class Reading:
         self._here()
         return await explain(self._house, key, route)
 
+    def _absent(self, key: str, default: Any, route: str | None) -> Any:
+        """What `_miss` comes to where nothing is behind the near tiers, at two thirds of the cost."""
+        counts = self._way(key, route).counts
+        counts.near_misses += 1
+        counts.missed(key)
+        return default
+
     async def _miss(
         self, key: str, default: Any, route: str | None, as_type: Any, way: Route | None = None
     ) -> Any:
@@ -242,8 +266,15 @@ class Reading:
         del way
         return self.peek(key, MISSING)
 
+    def _at_home(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Belong to *loop*."""
+        self._loop = loop
+        # The loops of asyncio know the thread that they run in, while they do. Asking for the running loop
+        # instead costs 130 ns more in Python 3.11, which asks the system for the process's id each time.
+        self._home = loop if hasattr(loop, "_thread_id") else AWAY
+
     def _way(self, key: str, route: str | None) -> Route:
-        if get_running_loop() is not self._loop:
+        if self._home._thread_id != get_ident():  # noqa: SLF001 - asyncio's own look, in its debug mode
             self._here()
         return self._house.way(key, route)
 
@@ -295,16 +326,20 @@ class Reading:
             labels,
         )
 
+    def _shut(self) -> None:
+        self._home: Any = AWAY
+        self._entries: dict[str, Entry] = {}
+        self._direct: dict[str, Entry] = {}
+        """The same where a hit is no more than what `get` does with it; else empty."""
+        self._segments: tuple[dict[str, Entry], ...] = ({},)
+        self._mask = 0
+        self._note: Callable[[str], object] | None = None
+
     def _bind(self) -> None:
         """Read anew what the near path reads: the near tier makes new dictionaries when it is cleared."""
         near = next(iter(self._house.nears.values()), None)
         self._entries = near.entries if near is not None and near.entries is not None else {}
+        self._direct = self._entries if self._written_out == "entries" else {}
         self._segments = near.segments if near is not None and near.segments is not None else ({},)
         self._mask = len(self._segments) - 1
         self._note = near.touch if near is not None else None
-
-    def _shut(self) -> None:
-        self._entries = {}
-        self._segments = ({},)
-        self._mask = 0
-        self._note = None

@@ -46,6 +46,8 @@ class Touching(Cache):
             entry = self._entries[key]
             self._note(key)  # type: ignore[misc]
         except (KeyError, TypeError):
+            if self._bare:
+                return self._absent(key, default, route)
             return await self._miss(key, default, route, as_type)
         if self.now < entry.fresh_until and as_type is None:
             entry.hits += 1
@@ -79,6 +81,8 @@ class Split(Cache):
         try:
             entry = self._segments[hash(key) & self._mask][key]
         except (KeyError, TypeError):
+            if self._bare:
+                return self._absent(key, default, route)
             return await self._miss(key, default, route, as_type)
         if self.now < entry.fresh_until and as_type is None:
             entry.hits += 1
@@ -112,6 +116,8 @@ class SplitTouching(Cache):
             entry = self._segments[hash(key) & self._mask][key]
             self._note(key)  # type: ignore[misc]
         except (KeyError, TypeError):
+            if self._bare:
+                return self._absent(key, default, route)
             return await self._miss(key, default, route, as_type)
         if self.now < entry.fresh_until and as_type is None:
             entry.hits += 1
