@@ -68,12 +68,10 @@ class Clock:
     def final(self) -> int:
         """Return a new stamp for what ends all that others began before: later by `doubt`."""
         later = self.doubt + 1 if self.doubt else 0
-        with self._lock:
-            now = int(self.wall() * 1_000_000) + self.shift + later
-            if now <= self._last:
-                now = self._last + 1
-            self._last = now
-            return now
+        now = int(self.wall() * 1_000_000) + self.shift + later
+        # Without a call, as in `stamp`.
+        self._last = stamp = now if now > self._last else self._last + 1
+        return stamp
 
     def observe(self, stamp: int) -> None:
         """Raise the clock so that later stamps are above *stamp*.

@@ -266,13 +266,6 @@ class Reading:
         del way
         return self.peek(key, MISSING)
 
-    def _at_home(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Belong to *loop*."""
-        self._loop = loop
-        # The loops of asyncio know the thread that they run in, while they do. Asking for the running loop
-        # instead costs 130 ns more in Python 3.11, which asks the system for the process's id each time.
-        self._home = loop if hasattr(loop, "_thread_id") else AWAY
-
     def _way(self, key: str, route: str | None) -> Route:
         if self._home._thread_id != get_ident():  # noqa: SLF001 - asyncio's own look, in its debug mode
             self._here()
@@ -327,6 +320,7 @@ class Reading:
         )
 
     def _shut(self) -> None:
+        """Read nothing near, and belong to no loop any more."""
         self._home: Any = AWAY
         self._entries: dict[str, Entry] = {}
         self._direct: dict[str, Entry] = {}
@@ -334,6 +328,13 @@ class Reading:
         self._segments: tuple[dict[str, Entry], ...] = ({},)
         self._mask = 0
         self._note: Callable[[str], object] | None = None
+
+    def _at_home(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Belong to *loop*."""
+        self._loop = loop
+        # The loops of asyncio know the thread that they run in, while they do. Asking for the running loop
+        # instead costs 130 ns more in Python 3.11, which asks the system for the process's id each time.
+        self._home = loop if hasattr(loop, "_thread_id") else AWAY
 
     def _bind(self) -> None:
         """Read anew what the near path reads: the near tier makes new dictionaries when it is cleared."""
