@@ -168,8 +168,9 @@ class Cache(Reloading):
         way = self._way(key, route)
         told = ttl is not None or stale is not None or tags
         life = self._life(way, ttl, stale, tags) if told else way.life
-        if way.store is not None:
-            way.store(key, value, life)
+        store = way.store
+        if store is not None:
+            store(key, value, life)
         else:
             await way.save(key, value, life)
         way.counts.sets += 1

@@ -324,7 +324,7 @@ class Reading:
         self._home: Any = AWAY
         self._entries: dict[str, Entry] = {}
         self._direct: dict[str, Entry] = {}
-        """The same where a hit is no more than what `get` does with it; else empty."""
+        """The same where a hit is no more than what `get` does with it, for threads too; else empty."""
         self._segments: tuple[dict[str, Entry], ...] = ({},)
         self._mask = 0
         self._note: Callable[[str], object] | None = None
@@ -340,7 +340,8 @@ class Reading:
         """Read anew what the near path reads: the near tier makes new dictionaries when it is cleared."""
         near = next(iter(self._house.nears.values()), None)
         self._entries = near.entries if near is not None and near.entries is not None else {}
-        self._direct = self._entries if self._written_out == "entries" else {}
+        watched = any(route.watchers or route.supply is not None for route in self._house.routes.values())
+        self._direct = self._entries if self._written_out == "entries" and not watched else {}
         self._segments = near.segments if near is not None and near.segments is not None else ({},)
         self._mask = len(self._segments) - 1
         self._note = near.touch if near is not None else None

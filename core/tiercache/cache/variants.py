@@ -44,7 +44,8 @@ class Touching(Cache):
         """As `Cache.get`."""
         try:
             entry = self._entries[key]
-            self._note(key)  # type: ignore[misc]
+            note = self._note
+            note(key)  # type: ignore[misc]
         except (KeyError, TypeError):
             if self._bare:
                 return self._absent(key, default, route)
@@ -58,7 +59,8 @@ class Touching(Cache):
         """As `Cache.peek`."""
         try:
             entry = self._entries[key]
-            self._note(key)  # type: ignore[misc]
+            note = self._note
+            note(key)  # type: ignore[misc]
         except (KeyError, TypeError):
             return default
         if self.now < entry.fresh_until:
@@ -114,7 +116,8 @@ class SplitTouching(Cache):
         """As `Cache.get`."""
         try:
             entry = self._segments[hash(key) & self._mask][key]
-            self._note(key)  # type: ignore[misc]
+            note = self._note
+            note(key)  # type: ignore[misc]
         except (KeyError, TypeError):
             if self._bare:
                 return self._absent(key, default, route)
@@ -128,7 +131,8 @@ class SplitTouching(Cache):
         """As `Cache.peek`."""
         try:
             entry = self._segments[hash(key) & self._mask][key]
-            self._note(key)  # type: ignore[misc]
+            note = self._note
+            note(key)  # type: ignore[misc]
         except (KeyError, TypeError):
             return default
         if self.now < entry.fresh_until:

@@ -19,14 +19,13 @@ T = TypeVar("T")
 class Hop:
     """A cache, and the way to its loop."""
 
-    __slots__ = ("_cache", "_plain", "_watched")
+    __slots__ = ("_cache", "_watched")
 
     def __init__(self, cache: Cache) -> None:
         self._cache: Cache = cache
         # Patterns that watch reads, or load at them, need not be safe for threads: it reads on the loop.
         routes = cache._house.routes.values()  # noqa: SLF001 - its other face
         self._watched = any(route.watchers or route.supply is not None for route in routes)
-        self._plain = self._written_out == "entries" and not self._watched
 
     @property
     def cache(self) -> Cache:
