@@ -63,7 +63,9 @@ class Loading(Reading):
             entry.hits += 1
             return entry.value
         way = self._way(key, route)
-        value = self._resident(key, way)
+        value: Any = MISSING
+        if entry is not None or self._direct is not self._entries:
+            value = self._resident(key, way)
         if value is not MISSING and as_type is not None:
             value = self._shapes.shape(value, as_type)
         if value is not MISSING:

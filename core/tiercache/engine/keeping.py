@@ -134,6 +134,12 @@ class Keeping:
         """
         if self.near is None:
             return
+        if self.plain and self.coherence is None:
+            # Nothing of what follows can be so.
+            if ttl > self.near.max_ttl:
+                ttl = self.near.max_ttl
+            self.put(key, value, created_at, ttl, stale, 0.0, tags, began)
+            return
         slides = self.slides if self.slides is not None and ttl > self.slides.window else None
         if slides is not None and not self._alone:
             ttl = slides.pause

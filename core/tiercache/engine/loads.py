@@ -103,9 +103,8 @@ class Load:
 
     def join(self) -> asyncio.Future[Any]:
         """Return a future of this caller's own. Who joins must `leave`. Raises LoadCycle as `wait` does."""
-        loop = asyncio.get_running_loop()
         # What the loop would make, in half the time.
-        waiter: asyncio.Future[Any] = asyncio.Future(loop=loop)
+        waiter: asyncio.Future[Any] = asyncio.Future(loop=self.route.flights.loop)
         if self._error is not None:
             waiter.set_exception(self._error)
         elif self._ended or self.landed is not MISSING:
@@ -121,7 +120,7 @@ class Load:
                 raise
             if self._background and self.route.rules.hard_timeout is not None:
                 # Late-comers have the same patience as those whose time is over.
-                self._late.append(loop.call_later(self.route.rules.hard_timeout, self._give_up))
+                self._late.append(waiter.get_loop().call_later(self.route.rules.hard_timeout, self._give_up))
         return waiter
 
     def outdated(self, since: int) -> bool:
@@ -150,20 +149,22 @@ class Load:
             self._stale = stale
         if self._abandoned:
             return
-        loop = asyncio.get_running_loop()
+        flights = self.route.flights
+        loop = flights.loop or asyncio.get_running_loop()
         if self._soft_at is not None and loop.time() >= self._soft_at:
             # Time was over before the far tiers brought what stands in now.
             self._stand_in()
         turns = self.route.turns
         running = self.run() if turns is None else turns.run(self, nested=self.place.outer is not None)
         self._task = loop.create_task(running, context=self._context, name="tiercache-load")
-        self.route.flights.running.add(self._task)
-        self._task.add_done_callback(self.route.flights.running.discard)
+        flights.running.add(self._task)
+        if turns is not None:
+            self._task.add_done_callback(flights.running.discard)
 
     def _limit(self) -> None:
         """Limit how long callers wait. A far tier that is slow counts as much as a loader that is."""
         rules = self.route.rules
-        loop = asyncio.get_running_loop()
+        loop = self.route.flights.loop or asyncio.get_running_loop()
         if rules.soft_timeout is not None:
             self._soft_at = loop.time() + rules.soft_timeout
             self._late.append(loop.call_at(self._soft_at, self._stand_in))
@@ -196,25 +197,30 @@ class Load:
 
     async def run(self) -> None:
         """Call the loader, and hand out and store what it brings."""
-        self.loading = True
-        self.place.enter()
-        self.since, self.began = self.route.moment(), self.route.clock.stamp()
-        counts = self.route.counts
-        counts.loads += 1
-        counts.patterns.of(self.key).loads += 1
-        watch = self.route.watch
-        if watch is None:
-            writes = await self._bring(self.began)
-        else:
-            with watch.load(self.route.name, self.key, self.links, refresh=self._background) as call:
-                writes = await self._bring(self.began, call)
-        if writes and (self.route.near is None or self.lease is not None) and not self.detached:
-            # Without a near tier the value is nowhere until the far writes end; whoever comes now joins.
-            # With a lease a write or an invalidation can still stop what is yet to be stored.
-            # But no longer than it is fresh: the writes may take as long as a tier that hangs.
-            ttl = self.life.ttl
-            await asyncio.wait(writes, timeout=None if ttl == math.inf else ttl)
-        self._leave()
+        try:
+            self.loading = True
+            self.place.enter()
+            self.since, self.began = self.route.moment(), self.route.clock.stamp()
+            counts = self.route.counts
+            counts.loads += 1
+            counts.patterns.of(self.key).loads += 1
+            watch = self.route.watch
+            if watch is None:
+                writes = await self._bring(self.began)
+            else:
+                with watch.load(self.route.name, self.key, self.links, refresh=self._background) as call:
+                    writes = await self._bring(self.began, call)
+            if writes and (self.route.near is None or self.lease is not None) and not self.detached:
+                # Without a near tier the value is nowhere until the far writes end; whoever comes now joins.
+                # With a lease a write or an invalidation can still stop what is yet to be stored.
+                # But no longer than it is fresh: the writes may take as long as a tier that hangs.
+                ttl = self.life.ttl
+                await asyncio.wait(writes, timeout=None if ttl == math.inf else ttl)
+            self._leave()
+        finally:
+            # Not by a callback of the task, which costs the loop a tenth of a short load.
+            if self._task is not None:
+                self.route.flights.running.discard(self._task)
 
     async def _bring(self, began: int, call: LoadCall | None = None) -> Sequence[asyncio.Future[int | None]]:
         """Call the loader, give its value to those who wait, and return the far writes under way."""
@@ -288,6 +294,9 @@ class Load:
         self._leave()
         if self._task is not None:
             self._task.cancel()
+            if not self.loading and self.route.turns is None:
+                # It ends without having begun; until then the loop refers to it.
+                self.route.flights.running.discard(self._task)
 
     def _leave(self) -> None:
         for handle in self._late:

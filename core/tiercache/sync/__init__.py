@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from tiercache.engine.calling import takes_context as takes_context
 from tiercache.engine.stats import Stats
 from tiercache.entry import MISSING, Hot
-from tiercache.errors import CacheClosed
 from tiercache.sync.hop import Hop
 from tiercache.sync.lock import SyncLock
 from tiercache.sync.turn import Turn
@@ -76,19 +75,6 @@ class SyncCache(Hop):
                 entry.hits += 1
                 return entry.value
         return self._beyond(key, default, route, as_type)
-
-    def _beyond(self, key: str, default: Any, route: str | None, as_type: Any) -> Any:
-        """Return what `get` does where it is not a plain near hit."""
-        if route is None and as_type is None and not self._watched:
-            try:
-                value = self._cache.peek(key, MISSING)
-            except CacheClosed:
-                value = MISSING
-        else:
-            value = self._near(key, route, as_type)
-        if value is not MISSING:
-            return value
-        return self._ask(self._ready().get(key, default, route=route, as_type=as_type))
 
     def peek(self, key: str, default: Any = None) -> Any:
         """As `Cache.peek`. Never waits, so it may be called on the loop's thread too."""

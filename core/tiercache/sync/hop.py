@@ -61,6 +61,19 @@ class Hop:
             return value
         return cache._shapes.shape(value, as_type)  # noqa: SLF001 - likewise
 
+    def _beyond(self, key: str, default: Any, route: str | None, as_type: Any) -> Any:
+        """Return what `get` does where it is not a plain near hit."""
+        if route is None and as_type is None and not self._watched:
+            try:
+                value = self._cache.peek(key, MISSING)
+            except CacheClosed:
+                value = MISSING
+        else:
+            value = self._near(key, route, as_type)
+        if value is not MISSING:
+            return value
+        return self._ask(self._ready().get(key, default, route=route, as_type=as_type))
+
     def _due(self, key: str, route: str | None) -> bool:
         """Return whether the near entry of *key*, which is fresh, has come to the age for a refresh."""
         way = self._cache._house.way(key, route)  # noqa: SLF001 - likewise
