@@ -31,7 +31,9 @@ OPEN_TO_PLUGINS = {
     "tiercache", "tiercache.frame", "tiercache.units", "tiercache.errors", "tiercache.entry",
     "tiercache.keys", "tiercache.clock", "tiercache.testing",
 }  # fmt: skip
-DRIVERS = ("redis", "aiosqlite", "zstandard", "ormsgpack", "opentelemetry.sdk")
+# The connection to a file is of Python's own library.
+SQLITE = "tiercache_plugins.tiers.sqlite.link"
+DRIVERS = ("redis", SQLITE, "zstandard", "ormsgpack", "opentelemetry.sdk")
 LONGEST = 350
 CHANGEABLE = (MutableMapping, MutableSequence, MutableSet, ContextVar)
 
@@ -295,11 +297,11 @@ def test_loading_the_registry_loads_no_driver():
     ("tiers", "expected"),
     [
         ({"memory": {"type": "memory"}}, set()),
-        ({"memory": {"type": "memory"}, "disk": {"type": "sqlite", "serializer": "raw"}}, {"aiosqlite"}),
-        ({"disk": {"type": "sqlite"}}, {"aiosqlite", "ormsgpack"}),
+        ({"memory": {"type": "memory"}, "disk": {"type": "sqlite", "serializer": "raw"}}, {SQLITE}),
+        ({"disk": {"type": "sqlite"}}, {SQLITE, "ormsgpack"}),
         (
             {"disk": {"type": "sqlite", "serializer": "json", "compressor": "zstd"}},
-            {"aiosqlite", "zstandard"},
+            {SQLITE, "zstandard"},
         ),
         ({"far": {"type": "redis", "url": "redis://127.0.0.1:9", "serializer": "raw"}}, {"redis"}),
     ],

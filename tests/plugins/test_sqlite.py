@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import random
 import sqlite3
 import stat
 import sys
 import threading
+import time
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -594,6 +596,91 @@ def test_a_link_runs_a_whole_function_in_its_own_thread(tmp_path):
         assert await link.close()
 
     asyncio.run(life())
+
+
+def test_what_a_function_raises_comes_back_and_the_next_is_called(tmp_path):
+    async def life():
+        link = await Link.to(str(tmp_path / "x.db"), 1.0)
+        for _ in range(2):
+            with pytest.raises(sqlite3.OperationalError, match="no such table"):
+                await link.run(lambda raw: raw.execute("SELECT * FROM nowhere"))
+            assert await link.run(lambda raw, *more: more, 1, 2) == (1, 2)
+        assert await link.close()
+        with pytest.raises(ValueError, match="closed"):
+            await link.run(lambda raw: None)
+
+    asyncio.run(life())
+
+
+def test_a_link_to_what_can_not_be_opened_leaves_no_thread(tmp_path):
+    async def life():
+        with pytest.raises(sqlite3.OperationalError):
+            await Link.to(str(tmp_path / "nowhere" / "x.db"), 1.0)
+
+    before = threading.active_count()
+    asyncio.run(life())
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_callers_that_gave_up_cost_the_others_nothing(tmp_path):
+    async def life():
+        link = await Link.to(str(tmp_path / "x.db"), 1.0)
+        goes_on = threading.Event()
+        held = asyncio.ensure_future(link.run(lambda raw: goes_on.wait(10)))
+        callers = [asyncio.ensure_future(link.run(lambda raw, number: number, n)) for n in range(4)]
+        await asyncio.sleep(0)
+        held.cancel()
+        callers[1].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await held
+        goes_on.set()
+        async with asyncio.timeout(10):
+            answers = await asyncio.gather(*callers, return_exceptions=True)
+        assert [answers[0], *answers[2:]] == [0, 2, 3]
+        assert isinstance(answers[1], asyncio.CancelledError)
+        assert await link.close()
+
+    asyncio.run(life())
+
+
+def test_each_caller_goes_on_in_its_own_context(tmp_path):
+    who = contextvars.ContextVar("who")
+
+    async def caller(link, name):
+        who.set(name)
+        task = asyncio.current_task()
+        await link.run(lambda raw: None)
+        assert asyncio.current_task() is task
+        return who.get()
+
+    async def life():
+        link = await Link.to(str(tmp_path / "x.db"), 1.0)
+        assert await asyncio.gather(*(caller(link, n) for n in range(9))) == [*range(9)]
+        assert await link.close()
+
+    asyncio.run(life())
+
+
+def test_a_loop_that_ended_before_its_answer_costs_the_thread_nothing(tmp_path):
+    goes_on, links = threading.Event(), []
+
+    async def life():
+        links.append(await Link.to(str(tmp_path / "x.db"), 1.0))
+        waiting = asyncio.ensure_future(links[0].run(lambda raw: goes_on.wait(10)))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+
+    async def again():
+        async with asyncio.timeout(10):
+            assert await links[0].run(lambda raw: 5) == 5
+        assert await links[0].close()
+
+    asyncio.run(life())
+    goes_on.set()
+    asyncio.run(again())
 
 
 def test_the_page_layout_is_the_measured_one(context):

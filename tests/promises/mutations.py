@@ -768,8 +768,8 @@ ENDS = (
     without(
         "exit::the_interpreter_ends_by_itself_with_a_cache_that_nobody_closed",
         PLUGINS + "tiers/sqlite/link.py",
-        'getattr(connection, "_thread", connection).daemon = True',
-        'getattr(connection, "_thread", connection).daemon = False',
+        'name="tiercache-sqlite", daemon=True',
+        'name="tiercache-sqlite", daemon=False',
     ),
     without(
         "exit::the_interpreter_ends_by_itself_with_a_cache_that_nobody_closed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -78,12 +79,13 @@ class Rows:
     def read(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[bytes | None]:
         """Return the frame of each key."""
         now = self._clock.micros()
-        wanted = list({key.encode(): None for key in keys})
+        asked = [key.encode() for key in keys]
+        wanted = list(dict.fromkeys(asked))
         found: dict[bytes, bytes] = {}
         read: list[int] = []
         for start in range(0, len(wanted), sql.LISTS[-1]):
             part = wanted[start : start + sql.LISTS[-1]]
-            length = next(length for length in sql.LISTS if length >= len(part))
+            length = sql.LISTS[bisect_left(sql.LISTS, len(part))]
             part += [part[-1]] * (length - len(part))
             for key, row, expires, checksum, frame in connection.execute(sql.READ[length], part).fetchall():
                 if not _sound(key, expires, checksum, frame):
@@ -92,9 +94,9 @@ class Rows:
                 elif expires > now:
                     found[key] = frame
                     read.append(row)
-        if self.ranking.watches:
+        if read and self.ranking.watches:
             self._room.readings.note(read, now)
-        return [found.get(key.encode()) for key in keys]
+        return [*map(found.get, asked)]
 
     def page(
         self, connection: sqlite3.Connection, start: bytes, below: bytes

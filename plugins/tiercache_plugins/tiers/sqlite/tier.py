@@ -71,7 +71,7 @@ class SqliteTier:
     async def read(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """Return the frame of each key."""
         frames = await self._database.read(self._rows.read, keys) if keys else []
-        if self._rows.waiting and self._noting is None:
+        if self._noting is None:
             now = self._clock.monotonic()
             since = now - self._noted_at
             if since > _LONG or (since > _SHORT and self._rows.pressing):
