@@ -445,8 +445,11 @@ class Swaps(Protocol):
 class Counts(Protocol):
     """A far tier that can raise a counter in one step."""
 
-    async def increment(self, record: Record, delta: int) -> int:
-        """Add *delta* to the counter under `record.key`; return the result.
+    async def increment(self, record: Record, delta: int) -> bytes:
+        """Add *delta* to the counter under `record.key`; return the frame that stands then.
+
+        The kernel judges that frame by what a tier does not know, such as markers, and begins a dead counter
+        anew; so the tier need not be read before.
 
         Where nothing stands, or a tombstone, store *record*, a counter frame that already holds *delta*. An
         existing counter keeps its expiry; its stamp is raised, so that who swaps by the old one sees the

@@ -18,6 +18,7 @@ from servers import Certificates, Cluster, Sentinel, Server
 from tiercache import TierError, TierRefused
 from tiercache.frame import restamped, stamp_of
 from tiercache.testing.tiers import Surroundings, record_of
+from tiercache.testing.tiers.frames import raised
 from tiercache_plugins.tiers.redis import RedisConfig
 
 SECRET = "s3cret-w0rd"
@@ -78,7 +79,7 @@ def test_few_rights_are_enough(
         records = [record_of(f"{prefix}{n}") for n in range(20)]
         assert await tier.write(records) == [1] * 20
         assert await tier.read([record.key for record in records]) == [record.frame for record in records]
-        assert await tier.increment(record_of(f"{prefix}n", 3), 3) == 3
+        assert await raised(tier, record_of(f"{prefix}n", 3), 3) == 3
         assert await tier.swap(record_of(f"{prefix}s"), None)
         assert len([key async for chunk in tier.scan(prefix) for key in chunk]) == 22
         assert await tier.delete([records[0].key]) == [True]
@@ -332,7 +333,7 @@ def test_a_tombstone_lets_a_counter_begin_anew_and_above_it(
 
     async def act(tier: Any) -> None:
         await tier.write([record_of(key, b"", stamp=100, flags=1)])
-        assert await tier.increment(record_of(key, 5, stamp=3), 5) == 5
+        assert await raised(tier, record_of(key, 5, stamp=3), 5) == 5
         (frame,) = await tier.read([key])
         assert stamp_of(frame) == 101
         assert frame[8:] == record_of(key, 5, stamp=3).frame[8:]
@@ -517,7 +518,7 @@ def test_connections_cut_by_a_restart_are_not_used_again(surroundings: Surroundi
         assert await tier.write([record_of("app:a")]) == [1]
         await asyncio.to_thread(server.restart)
         assert await tier.read(["app:a"]) == [None]
-        assert await tier.increment(record_of("app:n", 4), 4) == 4
+        assert await raised(tier, record_of("app:n", 4), 4) == 4
 
     with Server("valkey") as server:
         run(RedisConfig.model_validate({"url": server.url, "protocol": protocol}), surroundings, act)

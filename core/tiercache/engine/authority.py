@@ -134,14 +134,32 @@ async def increment(route: Route, key: str, delta: int, life: Life) -> int:
         frame = far.codec.encode(address.encode(), delta, route.clock.final(), *term[:2], life.tags, term[2])
         return far.record(address, frame, term[1], conditional=False)
 
+    async def added() -> int | None:
+        assert far.counter is not None
+        record = fresh()
+        frame = _answered(far, await far.writes.count(partial(far.counter, record, delta), address))
+        if frame[8:] == record.frame[8:]:
+            # Begun by this call, however short its life.
+            route.clock.observe(stamp_of(frame))
+            return delta
+        standing = _judged(route, far, key, frame)
+        # To what is dead, or damaged, nothing was added: it is as dead as before, and counts for nobody.
+        return None if standing.head is None else int(frame[standing.head.payload :])
+
+    async def unseen() -> int | None:
+        try:
+            return await added()
+        except (TypeError, OverflowError):
+            # By what may be dead.
+            return None
+
     async def attempt(standing: _Standing) -> int | None:
         head = standing.head
         if head is None and standing.stamp is not None:
             # What stands is dead, or damaged, and only kept for a while: the tier would add to it.
             return delta if await _swap(far, fresh(), standing.stamp) else None
         if far.counter is not None:
-            added = await far.writes.count(partial(far.counter, fresh(), delta), address)
-            return int(_answered(far, added))
+            return await added()
         if head is None:
             return delta if await _swap(far, fresh(), None) else None
         if not head.flags & COUNTER:
@@ -150,14 +168,23 @@ async def increment(route: Route, key: str, delta: int, life: Life) -> int:
         record = _rewritten(route, far, address, total, head, head.fresh_until, head.stale_until)
         return total if await _swap(far, record, standing.stamp) else None
 
-    total: int = await _changed(route, far, key, attempt)
+    total: int = await _changed(route, far, key, attempt, unseen if far.counter is not None else None)
     return total
 
 
-async def _changed(route: Route, far: Far, key: str, attempt: Callable[[_Standing], Awaitable[Any]]) -> Any:
-    """Return what *attempt* comes to; unless that is False, no other tier serves what it has changed."""
+async def _changed(
+    route: Route,
+    far: Far,
+    key: str,
+    attempt: Callable[[_Standing], Awaitable[Any]],
+    unseen: Callable[[], Awaitable[Any]] | None = None,
+) -> Any:
+    """Return what *attempt* comes to; unless that is False, no other tier serves what it has changed.
+
+    *unseen*, which needs not know what stands, is tried before, and spares a read where it comes to anything.
+    """
     try:
-        result = await _attempts(route, far, key, attempt)
+        result = await _attempts(route, far, key, attempt, unseen)
         if result is not False:
             await _settle(route, far, key)
     except asyncio.CancelledError:
@@ -167,9 +194,17 @@ async def _changed(route: Route, far: Far, key: str, attempt: Callable[[_Standin
     return result
 
 
-async def _attempts(route: Route, far: Far, key: str, attempt: Callable[[_Standing], Awaitable[Any]]) -> Any:
+async def _attempts(
+    route: Route,
+    far: Far,
+    key: str,
+    attempt: Callable[[_Standing], Awaitable[Any]],
+    unseen: Callable[[], Awaitable[Any]] | None = None,
+) -> Any:
     if far.writes.voids is not None:
         await _ask(far, route.address(key), answers, far.writes.voids.void, [route.address(key)], NUMBERS)
+    if unseen is not None and (result := await unseen()) is not None:
+        return result
     for _ in range(ATTEMPTS):
         result = await attempt(await _standing(route, far, key))
         if result is not None:
@@ -182,12 +217,14 @@ async def _attempts(route: Route, far: Far, key: str, attempt: Callable[[_Standi
 async def _standing(route: Route, far: Far, key: str) -> _Standing:
     address = route.address(key)
     frame = (await _ask(far, address, answers, far.guard.tier.read, [address], FRAMES))[0]
-    if frame is None:
-        return _Standing(None, None, b"")
+    return _Standing(None, None, b"") if frame is None else _judged(route, far, key, frame)
+
+
+def _judged(route: Route, far: Far, key: str, frame: bytes) -> _Standing:
     stamp = stamp_of(frame)
     route.clock.observe(stamp)
     try:
-        head = route.head(far, address.encode(), frame)
+        head = route.head(far, route.address(key).encode(), frame)
     except Undecodable:
         far.guard.counts.corrupt += 1
         return _Standing(stamp, None, b"")

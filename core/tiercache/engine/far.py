@@ -57,7 +57,7 @@ class Far:
         self.swap: Callable[[Record, int | None], Awaitable[bool]] | None = (
             tier.swap if isinstance(tier, Swaps) else None
         )
-        self.counter: Callable[[Record, int], Awaitable[int]] | None = (
+        self.counter: Callable[[Record, int], Awaitable[bytes]] | None = (
             tier.increment if isinstance(tier, Counts) else None
         )
         wipes = self.wipe is not None or self.scan is not None

@@ -128,22 +128,23 @@ class Store:
             self.tell(process, record.key, record.stamp)
         return fits
 
-    def increment(self, process: str, record: Record, delta: int, *, late: bool) -> int:
+    def increment(self, process: str, record: Record, delta: int, *, late: bool) -> bytes:
         stood = self.standing(record.key)
         head = None if stood is None else unpack(record.key.encode(), stood)
         self.note(process, "increment", record.key, None, late=late, stored=True)
         if stood is None or head is None or head.flags & TOMBSTONE:
             stamp = max(record.stamp, 0 if stood is None else stamp_of(stood) + 1)
-            self.rows[record.key] = (restamped(record.frame, stamp), record.expires_at)
+            frame = restamped(record.frame, stamp)
+            self.rows[record.key] = (frame, record.expires_at)
             self.tell(process, record.key, stamp)
-            return delta
+            return frame
         if not head.flags & COUNTER:
             raise TypeError("no counter")
         total = int(stood[head.payload :]) + delta
         frame = restamped(stood[: head.payload] + b"%d" % total, max(record.stamp, stamp_of(stood) + 1))
         self.rows[record.key] = (frame, self.rows[record.key][1])
         self.tell(process, record.key, stamp_of(frame))
-        return total
+        return frame
 
     def wipe(self, process: str, prefix: str) -> None:
         self.log.tell(self.loop.ticks, f"    {self.name} is wiped for {process}")
@@ -263,11 +264,11 @@ class Line:
 
         return bool(await self._call("swap", [record.key], act))
 
-    async def increment(self, record: Record, delta: int) -> int:
-        def act(late: bool) -> int:
+    async def increment(self, record: Record, delta: int) -> bytes:
+        def act(late: bool) -> bytes:
             return self.store.increment(self.process, record, delta, late=late)
 
-        return int(await self._call("increment", [record.key], act))
+        return bytes(await self._call("increment", [record.key], act))
 
     async def scan(self, prefix: str) -> AsyncIterator[Sequence[str]]:
         def act(late: bool) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from tiercache.contracts import Counts, FarTier, FarTierConfig, Heads, Marks, Scans, Swaps, Wipes
 from tiercache.frame import COUNTER, TOMBSTONE, stamp_of, unpack
-from tiercache.testing.tiers.frames import record_of
+from tiercache.testing.tiers.frames import raised, record_of
 from tiercache.testing.tiers.ground import HOSTILE, Address, Ground, finish
 from tiercache.testing.tiers.surroundings import Surroundings
 
@@ -101,8 +101,8 @@ class Abilities(Ground):
         assert isinstance(tier, Counts)
         soon = context.clock.micros() + 400_000
         key = address("a")
-        assert runner.run(tier.increment(record_of(key, 5, stamp=3, expires_at=soon), 5)) == 5
-        assert runner.run(tier.increment(record_of(key, -7, stamp=4), -7)) == -2
+        assert runner.run(raised(tier, record_of(key, 5, stamp=3, expires_at=soon), 5)) == 5
+        assert runner.run(raised(tier, record_of(key, -7, stamp=4), -7)) == -2
         (frame,) = runner.run(tier.read([key]))
         assert frame is not None
         head = unpack(key.encode(), frame)
@@ -110,7 +110,7 @@ class Abilities(Ground):
         assert frame[head.payload :] == b"-2"
         self.wait(context, 0.6)
         assert list(runner.run(tier.read([key]))) == [None]
-        assert runner.run(tier.increment(record_of(key, 1, stamp=9), 1)) == 1
+        assert runner.run(raised(tier, record_of(key, 1, stamp=9), 1)) == 1
 
     def test_a_swap_fails_where_a_counter_was_raised_in_between(
         self, tier: FarTier, address: Address, runner: asyncio.Runner
@@ -120,10 +120,10 @@ class Abilities(Ground):
         assert isinstance(tier, Counts)
         assert isinstance(tier, Swaps)
         key = address("a")
-        runner.run(tier.increment(record_of(key, 1, stamp=3), 1))
+        runner.run(raised(tier, record_of(key, 1, stamp=3), 1))
         (before,) = runner.run(tier.read([key]))
         assert before is not None
-        runner.run(tier.increment(record_of(key, 1, stamp=4), 1))
+        runner.run(raised(tier, record_of(key, 1, stamp=4), 1))
         assert runner.run(tier.swap(record_of(key, 1, stamp=9), stamp_of(before))) is False
 
     def test_counters_are_exact_to_the_borders_of_64_bits(
@@ -134,13 +134,13 @@ class Abilities(Ground):
         for sign, border in ((1, 2**63 - 1), (-1, -(2**63))):
             key = address(f"border{sign}")
             near = border - sign
-            assert runner.run(tier.increment(record_of(key, near), near)) == near
-            assert runner.run(tier.increment(record_of(key, sign), sign)) == border
+            assert runner.run(raised(tier, record_of(key, near), near)) == near
+            assert runner.run(raised(tier, record_of(key, sign), sign)) == border
             for delta in (sign, border):
                 with pytest.raises(OverflowError):
-                    runner.run(tier.increment(record_of(key, delta), delta))
-            assert runner.run(tier.increment(record_of(key, 0), 0)) == border
-            assert runner.run(tier.increment(record_of(key, -border // 2), -border // 2)) == border + (
+                    runner.run(raised(tier, record_of(key, delta), delta))
+            assert runner.run(raised(tier, record_of(key, 0), 0)) == border
+            assert runner.run(raised(tier, record_of(key, -border // 2), -border // 2)) == border + (
                 -border // 2
             )
 
@@ -152,7 +152,7 @@ class Abilities(Ground):
         record = record_of(address("a"), b"12")
         runner.run(tier.write([record]))
         with pytest.raises(TypeError):
-            runner.run(tier.increment(record_of(record.key, 1, stamp=5), 1))
+            runner.run(raised(tier, record_of(record.key, 1, stamp=5), 1))
         assert list(runner.run(tier.read([record.key]))) == [record.frame]
 
     def test_a_counter_begins_anew_above_a_tombstone(
@@ -162,7 +162,7 @@ class Abilities(Ground):
         assert isinstance(tier, Counts)
         key = address("a")
         runner.run(tier.write([record_of(key, b"", stamp=8, flags=TOMBSTONE)]))
-        assert runner.run(tier.increment(record_of(key, 3, stamp=5), 3)) == 3
+        assert runner.run(raised(tier, record_of(key, 3, stamp=5), 3)) == 3
         (frame,) = runner.run(tier.read([key]))
         assert frame is not None
         assert stamp_of(frame) > 8, "what the tombstone keeps out would replace the counter"
@@ -174,7 +174,7 @@ class Abilities(Ground):
         key = address("a")
 
         async def together() -> list[int]:
-            return await asyncio.gather(*(tier.increment(record_of(key, n), n) for n in range(1, 51)))
+            return await asyncio.gather(*(raised(tier, record_of(key, n), n) for n in range(1, 51)))
 
         assert max(runner.run(together())) == sum(range(1, 51))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tiercache.clock import NEVER
-from tiercache.contracts import Record
-from tiercache.frame import COUNTER, TOMBSTONE, pack
+from tiercache.contracts import Counts, Record
+from tiercache.frame import COUNTER, TOMBSTONE, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,3 +48,11 @@ def record_of(
         payload, flags = b"%d" % payload, flags | COUNTER
     frame = frame_of(address, payload, stamp=stamp, flags=flags)
     return Record(address, frame, expires_at, stamp, conditional)
+
+
+async def raised(tier: Counts, record: Record, delta: int) -> int:
+    """Add *delta* to a counter of *tier*; return what is in the frame that the tier says stands then."""
+    frame = await tier.increment(record, delta)
+    head = unpack(record.key.encode(), frame)
+    assert head.flags & COUNTER
+    return int(frame[head.payload :])

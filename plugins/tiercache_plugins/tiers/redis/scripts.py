@@ -177,7 +177,7 @@ if not stamp then
   store(key, frame, life)
   tell(key, frame:sub(1, 8))
   announce('c')
-  return delta
+  return frame
 end
 local old = redis.call('GET', key)
 local flags = old:byte(12) or 0
@@ -186,10 +186,11 @@ if #old < 48 or flags % 4 == 0 then return 0 end
 local raised = next_after(stamp)
 if below(raised, frame) then raised = frame:sub(1, 8) end
 if flags % 2 == 1 then
-  store(key, raised .. frame:sub(9), life)
+  frame = raised .. frame:sub(9)
+  store(key, frame, life)
   tell(key, raised)
   announce('c')
-  return delta
+  return frame
 end
 local start = 49 + old:byte(13) + old:byte(14)
 for _ = 1, old:byte(15) * 256 + old:byte(16) do
@@ -203,15 +204,15 @@ if type(sum) == 'table' then
   if sum.err:find('overflow', 1, true) then return 1 end
   return 0
 end
-local text = redis.call('GET', key)
-redis.call('SET', key, raised .. old:sub(9, start - 1) .. text, 'KEEPTTL')
+frame = raised .. old:sub(9, start - 1) .. redis.call('GET', key)
+redis.call('SET', key, frame, 'KEEPTTL')
 tell(key, raised)
 announce('c')
-return text
+return frame
 """
 )
-"""KEYS: the key. ARGV: the frame to begin with, its `life`, the delta. Replies the sum as text, 0 where no
-counter stands, 1 where the sum does not fit.
+"""KEYS: the key. ARGV: the frame to begin with, its `life`, the delta. Replies the frame that stands then,
+0 where no counter does, 1 where the sum does not fit.
 
 The payload is put in the key's place for the moment of an INCRBY, whose 64 bits Lua does not have; nobody
 sees it, because a script is one act. A tombstone counts as nothing standing, but its stamp is outbid.

@@ -205,14 +205,14 @@ class RedisTier(Lender):
         arguments = [record.frame, life(record, self._context.clock.micros()), standing]
         return bool((await self._scripts(SWAP, [([record.key], arguments)]))[0])
 
-    async def increment(self, record: Record, delta: int) -> int:
-        """Add *delta* to the counter under `record.key`, exactly, in 64 bits."""
+    async def increment(self, record: Record, delta: int) -> bytes:
+        """Add *delta* to the counter under `record.key`, exactly, in 64 bits; return its frame."""
         if not _LOWEST <= delta <= _HIGHEST:
             raise OverflowError(f"{delta} does not fit 64 bits")
         arguments = [record.frame, life(record, self._context.clock.micros()), b"%d" % delta]
         reply = (await self._scripts(INCREMENT, [([record.key], arguments)]))[0]
         if isinstance(reply, bytes):
-            return int(reply)
+            return reply
         if reply:
             raise OverflowError(f"adding {delta} goes beyond 64 bits")
         raise TypeError("what stands there is no counter")

@@ -273,8 +273,8 @@ class Rows:
 
     def increment(
         self, connection: sqlite3.Connection, record: Record, delta: int
-    ) -> int | TypeError | OverflowError:
-        """Raise a counter; return its value, or the error that says why not."""
+    ) -> bytes | TypeError | OverflowError:
+        """Raise a counter; return its frame, or the error that says why not."""
         key = record.key.encode()
         with self._writing(connection) as (totals, now):
             standing = self._standing(connection, key, now)
@@ -296,7 +296,7 @@ class Rows:
                 frame = restamped(frame, min(max(stamp_of(standing.frame) + 1, record.stamp), _HIGHEST))
             self._put(connection, key, frame, expires, standing, totals, now)
             self.voice.note(key, stamp_of(frame))
-            return total
+            return frame
 
 
 def _checksum(key: bytes, expires: int, frame: bytes) -> int:

@@ -118,7 +118,7 @@ class SqliteTier:
         """Store *record* where the stamp is *expected*."""
         return await self._database.write(self._rows.swap, record, expected)
 
-    async def increment(self, record: Record, delta: int) -> int:
+    async def increment(self, record: Record, delta: int) -> bytes:
         """Add *delta* to a counter."""
         result = await self._database.write(self._rows.increment, record, delta)
         if isinstance(result, Exception):
