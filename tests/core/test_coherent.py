@@ -64,6 +64,19 @@ def test_what_others_change_is_seen_at_once(far, route):
     fleet(document(far, **route), act)
 
 
+def test_what_one_process_expires_is_expired_for_one_whose_clock_is_behind(valkey_server):
+    far = {"type": "redis", "url": valkey_server.url, "timeout": "30s", "deadline": "60s"}
+
+    async def act(one, other):
+        await one.set("behind", 1)
+        assert one._house.clock.doubt > 0
+        assert await one.expire("behind")
+        other._house.clock.shift -= 50_000
+        assert await other.get("behind") is None
+
+    fleet(document(far, near=False), act)
+
+
 def test_a_marker_of_another_process_is_seen_at_once(far):
     async def act(one, other):
         for marked in ({"tags": ["red"]}, {"prefix": "k"}):
