@@ -6,6 +6,7 @@ import pytest
 
 from gated import document, opened, tier
 from tiercache import MISSING, Loaded, LoadTimeout
+from tiercache.engine.loads import Load
 from tiercache.engine.negatives import MOST
 from tiercache.engine.rules import REARM
 from tiercache.testing import FakeClock
@@ -520,6 +521,37 @@ def test_expire_ends_an_entry_but_keeps_it_as_a_stale_copy(tiers):
             await cache.get_or_set("k", source)
 
     run(scenario, tiers, stale="50s")
+
+
+def test_loads_are_under_way_until_they_end_however_they_do(tiers):
+    source, wrong = Source(), Source()
+    wrong.error = ValueError("wrong")
+
+    async def scenario(cache, clock):
+        def under_way():
+            return cache.stats().routes["all"].loading
+
+        source.gate.clear()
+        callers = [asyncio.create_task(cache.get_or_set(key, source)) for key in ("a", "b")]
+        await settle()
+        assert under_way() == 2
+        callers[0].cancel()
+        await settle()
+        assert under_way() == 1
+        source.gate.set()
+        assert await callers[1] == 2
+        with pytest.raises(ValueError, match="wrong"):
+            await cache.get_or_set("c", wrong)
+        # Nobody waits any more when its task would begin.
+        way = cache._house.default
+        load = Load(way, "d", source, way.life)
+        load.start()
+        load.leave(load.join())
+        await settle()
+        assert under_way() == 0
+        assert source.calls == 2
+
+    run(scenario, tiers)
 
 
 def test_closing_waits_for_loads_in_the_background():
