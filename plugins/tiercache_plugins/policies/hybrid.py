@@ -234,9 +234,9 @@ class HybridPolicy:
                 entry = main.popleft()
                 if not entry.place:
                     continue
-                if entry.hits and budget:
+                if (hits := entry.hits) and budget:
                     budget -= 1
-                    spent = max(entry.hits - COUNT_CAP, 0) + 1
+                    spent = 1 if hits <= COUNT_CAP else hits - COUNT_CAP + 1
                     entry.terms.hits += spent
                     entry.hits -= spent
                     main.append(entry)
