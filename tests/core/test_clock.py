@@ -87,6 +87,43 @@ def test_a_stamp_from_a_far_future_is_passed_over():
     assert clock.stamp() < clock.micros() + 1_000_000
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(st.floats(0, 0.002), st.floats(0, 1e6)),
+            st.one_of(st.just(1.0), st.just(60.0), st.floats(0, 2), st.floats(0, 1e9), st.just(INF)),
+        ),
+        max_size=30,
+    )
+)
+def test_a_life_ends_when_it_should_or_a_thousandth_earlier(steps):
+    source = FakeClock()
+    clock = Clock(source)
+    for passed, ttl in steps:
+        source.advance(passed)
+        exact = source() + ttl
+        end = clock.end(ttl)
+        if ttl < 1 or ttl == INF:
+            assert end == exact
+        else:
+            assert exact - 0.001 - 1e-6 <= end <= exact
+
+
+def test_lives_that_end_within_a_millisecond_share_their_end():
+    source = FakeClock()
+    clock = Clock(source)
+    first = clock.end(60.0)
+    source.advance(0.0005)
+    assert clock.end(60.0) is first
+    assert clock.end(60.1) is not first
+    source.advance(0.002)
+    assert clock.end(60.0) > first
+    assert clock.end(INF) is clock.end(INF)
+    assert clock.end(0.5) == source() + 0.5
+    source.advance(0.0005)
+    assert clock.end(0.5) == source() + 0.5
+
+
 def test_the_coarse_clock_follows_the_real_one_and_parks():
     owner = Owner()
     clock = Clock()

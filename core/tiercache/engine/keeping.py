@@ -180,7 +180,7 @@ class Keeping:
                 ttl, stale, ahead = _ended(ttl, stale, ahead, most)
         pattern = self.patterns.name(key) if self.patterns.declared else OTHER
         terms = self._terms.get((stale, ahead, trust, pattern)) or self.terms(stale, ahead, trust, pattern)
-        self.near.put(Entry(key, value, created_at, self._clock.monotonic() + ttl, terms), tags)
+        self.near.put(Entry(key, value, created_at, self._clock.end(ttl), terms), tags)
 
     def distrust(self, entry: Entry) -> None:
         """Make a stale copy of *entry*, for as long as it may serve as one; drop it where it may not."""

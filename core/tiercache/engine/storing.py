@@ -29,7 +29,7 @@ def storing(route: Route, *, alone: bool) -> Store | None:
     if rules.jitter or rules.negative_errors:
         return None
     put, most = near.put, near.max_ttl
-    stamp, monotonic = route.clock.stamp, route.clock.monotonic
+    stamp, end = route.clock.stamp, route.clock.end
     house, patterns = route.house, keeping.patterns
     kept = route.life.stale
     usual = None if patterns.declared else keeping.terms(kept)
@@ -46,6 +46,6 @@ def storing(route: Route, *, alone: bool) -> Store | None:
             terms = usual
         else:
             terms = keeping.terms(stale, pattern=patterns.name(key) if patterns.declared else OTHER)
-        put(Entry(key, value, created_at, monotonic() + ttl, terms), tags)
+        put(Entry(key, value, created_at, end(ttl), terms), tags)
 
     return store
