@@ -19,8 +19,9 @@ READ_PATH = (
     without(
         "read_path::a_promoted_copy_lives_no_longer_than_what_it_was_copied_from",
         ENGINE + "keeping.py",
-        "remaining = (found.fresh_until - arrival.now) / 1_000_000",
-        "remaining = (found.fresh_until - found.created_at) / 1_000_000",
+        "left, longest = fresh_until - arrival.now,",
+        "left, longest = fresh_until - created_at,",
+        (ENGINE + "keeping.py", "min(found.fresh_until - arrival.now, longest)", "longest"),
     ),
     without(
         "read_path::a_copy_between_far_tiers_keeps_the_life_of_the_entry",

@@ -62,7 +62,7 @@ class Deadlines:
         """
         task = asyncio.current_task()
         assert task is not None
-        loop = asyncio.get_running_loop()
+        loop = task.get_loop()
         call = _Call(task, limit, loop.time() + limit, given_up)
         cancelling = task.cancelling()
         self._calls.add(call)
@@ -84,7 +84,8 @@ class Deadlines:
                 raise Overdue(f"no answer within {limit:g} s") from error
             raise
         else:
-            _forgiven(task, call.late)
+            if call.late:
+                _forgiven(task, call.late)
             return result
         finally:
             self._calls.discard(call)

@@ -40,7 +40,8 @@ async def answers(
     act: Callable[[Sequence[Any]], Awaitable[Iterable[Any]]], items: Sequence[Any], kinds: tuple[type, ...]
 ) -> list[Any]:
     """Return what a batch call answers for each of *items*. Raises TierError where it gave something else."""
-    results = list(await act(items))
+    answered = await act(items)
+    results = answered if type(answered) is list else list(answered)
     if len(results) != len(items):
         raise TierError(f"gave {len(results)} answers where {len(items)} were asked for")
     if set(map(type, results)).issubset(kinds):

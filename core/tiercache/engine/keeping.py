@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from tiercache.engine.sliding import Slides
 
 _EXACT_TERMS: Final = 64
-_PROMOTION_SLACK: Final = 0.001
+_PROMOTION_SLACK: Final = 1_000
+"""Microseconds."""
 
 
 class Keeping:
@@ -89,11 +90,14 @@ class Keeping:
         near = self.near
         if near is None:
             return
+        coherence = self.coherence
+        if self.plain and (coherence is None or (arrival.trusted is coherence and began >= coherence.since)):
+            self._keep_plain(near, key, found, arrival)
+            return
         remaining = math.inf
         if found.fresh_until < NEVER:
-            life = (found.fresh_until - found.created_at) / 1_000_000
-            remaining = (found.fresh_until - arrival.now) / 1_000_000
-            remaining = min(remaining, max(life, 0.0) + _PROMOTION_SLACK)
+            longest = max(found.fresh_until - found.created_at, 0) + _PROMOTION_SLACK
+            remaining = min(found.fresh_until - arrival.now, longest) / 1_000_000
         if self.slides is not None and found.end:
             remaining = min(self.slides.left(found, remaining), near.max_ttl)
             if remaining > 0:
@@ -104,19 +108,31 @@ class Keeping:
             stale = (found.stale_until - found.fresh_until) / 1_000_000
         elif found.fresh_until >= NEVER:
             stale = 0.0
-        coherence = self.coherence
-        if self.plain and (coherence is None or (arrival.trusted is coherence and began >= coherence.since)):
-            # What `place` and `put` come to, where nothing is to be asked any more.
-            trust = FOREVER if coherence is None else coherence.trust
-            pattern = self.patterns.name(key) if self.patterns.declared else OTHER
-            terms = self._terms.get((stale, 0.0, trust, pattern)) or self.terms(stale, 0.0, trust, pattern)
-            if remaining > near.max_ttl:
-                remaining = near.max_ttl
-            near.put(
-                Entry(key, found.value, found.created_at, arrival.monotonic + remaining, terms), found.tags
-            )
-            return
         self.place(key, found.value, found.created_at, remaining, stale, found.tags, began)
+
+    def _keep_plain(self, near: NearTier, key: str, found: Found, arrival: Arrival) -> None:
+        """What `keep` comes to where nothing is to be asked any more: no slides, and trusted.
+
+        Entries that came together have mostly the same terms, which are looked for once.
+        """
+        value, created_at, fresh_until, stale_until, tags, _ = found
+        remaining, beyond = math.inf, 0
+        if fresh_until < NEVER:
+            left, longest = fresh_until - arrival.now, fresh_until - created_at + _PROMOTION_SLACK
+            if left > longest:
+                left = min(left, max(longest, _PROMOTION_SLACK))
+            remaining = left / 1_000_000
+            beyond = stale_until - fresh_until if stale_until < NEVER else NEVER
+        if remaining > near.max_ttl:
+            remaining = near.max_ttl
+        terms = arrival.terms
+        if terms is None or arrival.keeping is not self or arrival.beyond != beyond or self.patterns.declared:
+            stale = math.inf if beyond == NEVER else beyond / 1_000_000
+            trust = FOREVER if self.coherence is None else self.coherence.trust
+            pattern = self.patterns.name(key) if self.patterns.declared else OTHER
+            terms = self.terms(stale, 0.0, trust, pattern)
+            arrival.keeping, arrival.beyond, arrival.terms = self, beyond, terms
+        near.put(Entry(key, value, created_at, arrival.monotonic + remaining, terms), tags)
 
     def place(
         self,

