@@ -335,6 +335,34 @@ def test_a_bus_that_fails_is_followed_again():
     living(act)
 
 
+def test_of_a_bus_that_fails_again_and_again_the_beginning_and_the_end_are_told(caplog, monkeypatch):
+    monkeypatch.setattr("tiercache.engine.coherence.AGAIN", 0.01)
+    caplog.set_level("INFO", "tiercache")
+
+    def told(text: str) -> int:
+        return sum(text in record.message for record in caplog.records)
+
+    async def act(one, far, listener):
+        async with asyncio.timeout(30):
+            follows = far.wire.follows
+            far.wire.error = TierError("cut, still")
+            far.wire.ends.set()
+            while far.wire.follows < follows + 3:
+                await asyncio.sleep(0.01)
+            assert told("its bus failed") == 1
+            far.wire.error = None
+            while not told("the lease lives, near copies") > 1:
+                await asyncio.sleep(0.01)
+            coherence = one._house.hearing.coherences[0]
+            coherence._failed(TierError("once more"))
+            coherence._failed(TierError("once more"))
+            assert told("its bus failed") == 2
+            coherence.confirmed(coherence.now(), 2)
+            assert told("its bus is followed again") == 1
+
+    living(act)
+
+
 def test_a_bus_that_never_will_work_is_told_at_the_start():
     # Imported as a plugin, this module is another one than as a test.
     plugin = importlib.import_module("core.test_coherence")

@@ -82,6 +82,7 @@ def test_diff_tells_what_becomes_unreachable(run, tmp_path):
         "tier.disk.path: cache.db → other.db (what is stored there can't be reached any more)"
         in result.stdout
     )
+    assert "\n1 change, 1 leaves something that can't be reached\n" in result.stdout
     result = changed(run, tmp_path, ("[tier.memory]", '[cache]\nnamespace = "new"\n[tier.memory]'))
     assert "can't be reached any more" in result.stdout
     result = changed(run, tmp_path, ('["memory", "disk"]\nkeys', '["memory"]\nkeys'))

@@ -28,14 +28,16 @@ def check(ctx: click.Context, file: str | None, as_json: bool) -> None:
         found = plan(file)
     except ConfigError as error:
         problems = error.problems
-        summary = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
+        summary = output.counted(len(problems), "problem")
     except PluginError as error:
         problems = (Problem("plugins", "", str(error)),)
         summary = "1 problem"
     else:
         warnings = found.warnings
         tiers = len({tier for route in found.routes.values() for tier in route.tiers})
-        summary = f"ok: {len(found.routes)} routes over {tiers} tiers, {len(warnings)} warnings"
+        parts = (len(found.routes), "route"), (tiers, "tier"), (len(warnings), "warning")
+        routes, over, beside = (output.counted(*part) for part in parts)
+        summary = f"ok: {routes} over {over}, {beside}"
     if as_json:
         output.print_json(
             {

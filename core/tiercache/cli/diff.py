@@ -40,5 +40,7 @@ def diff(ctx: click.Context, old: str, new: str, as_json: bool) -> None:
     else:
         for change in changes:
             click.echo(str(change))
-        click.echo(f"{len(changes)} changes, {len(lost)} leave something that can't be reached")
+        leave = "leaves" if len(lost) == 1 else "leave"
+        summary = f"{output.counted(len(changes), 'change')}, {len(lost)} {leave}"
+        click.echo(f"{summary} something that can't be reached")
     ctx.exit(1 if lost else 0)

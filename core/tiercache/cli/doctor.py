@@ -40,7 +40,10 @@ def doctor(ctx: click.Context, config: str | None, as_json: bool) -> None:
         for where, diagnosis in found:
             click.echo(_line(where, diagnosis))
         warnings = sum(diagnosis.level == "warning" for _, diagnosis in found)
-        click.echo(f"{problems} problems, {warnings} warnings", err=bool(problems))
+        click.echo(
+            f"{output.counted(problems, 'problem')}, {output.counted(warnings, 'warning')}",
+            err=bool(problems),
+        )
     ctx.exit(1 if problems else 0)
 
 

@@ -18,6 +18,11 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return *number* with *noun*, in the plural where it is not one."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print *rows* under *headers*: with lines on a terminal, else in plain columns that can be cut apart."""
     if sys.stdout.isatty():

@@ -44,7 +44,7 @@ class Coherence:
     """
 
     __slots__ = (
-        "_behind", "_chance", "_clock", "_first", "_lost_at", "_offset", "_pending", "_read_at", "_tasks",
+        "_behind", "_chance", "_clock", "_failing", "_first", "_lost_at", "_offset", "_pending", "_read_at", "_tasks",
         "_wake", "behind", "broken", "bus", "changes", "errors", "far", "heard", "lease", "markers", "now",
         "outdated", "position", "renewed", "since", "stamp", "trust",
     )  # fmt: skip
@@ -88,6 +88,7 @@ class Coherence:
         self._chance = chance
         self._offset = Offset(far.guard, clock)
         self._behind = bus is not None
+        self._failing = False
         self._lost_at = NEVER_HEARD
         self._read_at = NEVER_HEARD
         self._pending: tuple[float, int | None] | None = None
@@ -152,6 +153,9 @@ class Coherence:
             log.info("tier %s: the lease lives, near copies are trusted", self.far.name, extra=self._extra())
         else:
             self.trust.until = max(self.trust.until, since + self.lease)
+            if self._failing:
+                log.info("tier %s: its bus is followed again", self.far.name, extra=self._extra())
+        self._failing = False
         self.position = position
         self.renewed()
         if not any(known.unknown for known in self.behind.values()):
@@ -283,7 +287,8 @@ class Coherence:
     def _failed(self, error: BaseException) -> None:
         self.errors += 1
         # Of an outage beginning and end are told, and of the bus nothing where the tier is known to be lost.
-        told = (self._behind and self.errors > 1) or not self.far.guard.available
+        told = self._failing or (self._behind and self.errors > 1) or not self.far.guard.available
+        self._failing = True
         level = logging.DEBUG if told else logging.WARNING
         log.log(
             level, "tier %s: its bus failed: %s: %s", self.far.name, type(error).__name__, error,
