@@ -44,9 +44,9 @@ class Coherence:
     """
 
     __slots__ = (
-        "_behind", "_chance", "_clock", "_failing", "_first", "_lost_at", "_offset", "_pending", "_read_at", "_tasks",
-        "_wake", "behind", "broken", "bus", "changes", "errors", "far", "heard", "lease", "markers", "now",
-        "outdated", "position", "renewed", "since", "stamp", "trust",
+        "_behind", "_chance", "_clock", "_failing", "_first", "_lost_at", "_offset", "_pending", "_read_at",
+        "_tasks", "_wake", "behind", "broken", "bus", "changes", "errors", "far", "heard", "lease", "markers",
+        "now", "outdated", "position", "renewed", "since", "stamp", "trust",
     )  # fmt: skip
 
     def __init__(
