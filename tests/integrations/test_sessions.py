@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from contextlib import AsyncExitStack
 
 import pytest
@@ -202,11 +203,12 @@ def test_what_ends_a_session_while_it_is_changed_is_not_undone(far, how):
 
     async def act(one, other, *caches):
         await one.set_session("s", {"user_id": 7})
+        ending = []
 
         async def end():
             clock.advance(1)
             if how == "delete":
-                await other.delete_session("s")
+                ending.append(await gone(one, other.delete_session("s"), read))
             elif how == "everywhere":
                 await other.logout_everywhere(7)
             else:
@@ -231,12 +233,73 @@ def test_what_ends_a_session_while_it_is_changed_is_not_undone(far, how):
 
         one._read = slow
         result = await one.update_session("s", merged)
+        await asyncio.gather(*ending)
         wanted = {"user_id": 9, "x": 1} if how == "set" else None
         assert result == wanted
         assert await one.get_session("s") == wanted
         assert await other.get_session("s") == wanted
 
     processes(document(far), act, clock)
+
+
+@pytest.mark.parametrize("end", ["delete_session", "end_session"])
+@pytest.mark.parametrize(("grace", "seen"), [(None, True), ("1m", True), ("1m", False)])
+def test_who_ends_a_session_that_is_given_a_new_id_ends_that_too(far, end, grace, seen):
+    clock = FakeClock()
+
+    async def act(one, other, *caches):
+        await one.set_session("s", {"user_id": 7})
+        read, reads, ending = one._read, 0, []
+
+        async def slow(cache, key):
+            """Read, and before anything is made of the first or second look the other process ends it."""
+            nonlocal reads
+            record = await read(cache, key)
+            reads += 1
+            if reads == (1 if seen else 2):
+                clock.advance(1)
+                ending.append(await gone(one, getattr(other, end)("s"), read))
+            return record
+
+        one._read = slow
+        new = await one.rotate_session("s", grace=grace)
+        assert (new is None) is seen
+        assert await ending[0]
+        for sessions in (one, other):
+            assert await sessions.get_session("s") is None
+            assert new is None or await sessions.get_session(new) is None
+
+    processes(document(far), act, clock)
+
+
+async def gone(sessions, ending, read=None):
+    """Begin to end the session "s", and return once it is gone, which is before all is done."""
+    task = asyncio.create_task(ending)
+    async with asyncio.timeout(20):
+        while await (read or sessions._read)(sessions._source, sessions._key("s")) is not None:
+            await asyncio.sleep(0.001)
+    return task
+
+
+def test_a_session_is_ended_without_its_turn_where_none_can_be_had(monkeypatch):
+    @contextlib.asynccontextmanager
+    async def turn(*_):
+        raise TierUnavailable("away")
+        yield
+
+    monkeypatch.setattr("tiercache_plugins.integrations.sessions.sessions.turn", turn)
+
+    async def scenario(sessions, cache, clock):
+        for name in ("s", "t"):
+            await sessions.set_session(name, {"n": 0})
+        assert await sessions.delete_session("s")
+        assert sessions.stats()["away"] == 1
+        with pytest.raises(TierUnavailable):
+            await sessions.end_session("t")
+        assert await sessions.get_session("s") is await sessions.get_session("t") is None
+        assert sessions.stats()["ended"] == 2
+
+    alone(scenario)
 
 
 def test_logging_out_while_an_id_is_changed_ends_both(far):

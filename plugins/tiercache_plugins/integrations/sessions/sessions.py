@@ -35,8 +35,8 @@ class SessionCache:
     every process see at once what another one ended; `copy = true` gives each reader data of its own.
     `CacheIntegrationManager` has such a route. *max_age* is how long a session lives however much it is used.
 
-    *user_field* names the item of the data that says whose the session is, for `logout_everywhere`; None:
-    only the argument *user* says it. *clock* gives seconds since the epoch, for tests.
+    *user_field* names the item of the data that says whose the session is, for `logout_everywhere`; None: the
+    argument *user* alone. *clock* gives seconds since the epoch, for tests.
 
     Where the tier that all processes share is away, there are no sessions, and changes raise TierUnavailable.
     """
@@ -138,34 +138,19 @@ class SessionCache:
         raise TierUnavailable(f"the session was set anew {ATTEMPTS} times while it was being changed")
 
     async def delete_session(self, session_id: str) -> bool:
-        """End *session_id* in every process; return whether it was alive."""
-        key, cache = self._key(session_id), cache_of(self._source)
-        while (moved := await self._moved(cache, key)) is not None:
-            await cache.delete(key)
-            key = moved
-        ended = await cache.delete(key)
-        self._ended += ended
-        return ended
+        """End *session_id* in every process; return whether it was alive.
+
+        A change under way does not undo it; a new id given meanwhile ends too. Where the tier that all share
+        can't be asked, others learn of the end when it is back, and nothing is raised.
+        """
+        return await self._end(session_id, surely=False)
 
     async def end_session(self, session_id: str) -> bool:
-        """End *session_id* as `delete_session` does, when no other call is giving it a new id.
+        """End *session_id* as `delete_session` does, and tell where others may not know of it.
 
         Raises as `update_session` does; then the end is known to this process, and may not be to others.
         """
-        key: str | None = self._key(session_id)
-        cache, ended = cache_of(self._source), False
-        try:
-            while key is not None:
-                async with self._turns.of(key), turn(cache, f"{key}:turn", self._route):
-                    moved = await self._moved(cache, key)
-                    ended = await cache.delete(key)
-                key = moved
-        except (TierUnavailable, LockTimeout):
-            # Kept for when the tier is back.
-            await self.delete_session(session_id)
-            raise
-        self._ended += ended
-        return ended
+        return await self._end(session_id, surely=True)
 
     async def rotate_session(
         self,
@@ -202,7 +187,7 @@ class SessionCache:
         await cache_of(self._source).invalidate(tags=(self._tag(_hashed(str(user))),))
 
     def stats(self) -> dict[str, Any]:
-        """Return what happened here, in this process."""
+        """Return what happened in this process."""
         return {
             "session_max_age": self._max_age,
             "session_prefix": self._prefix,
@@ -230,6 +215,31 @@ class SessionCache:
             # Once: a tier that is away would fill the log. The count goes on.
             self._told = True
             _log.error("%s; further times are only counted", what, exc_info=True)
+
+    async def _end(self, session_id: str, *, surely: bool) -> bool:
+        keys, cache, ended = [self._key(session_id)], cache_of(self._source), False
+        try:
+            # At once, so that a change under way finds it over.
+            for key in keys:
+                ended = await self._drop(cache, key, keys) or ended
+            # And after that change, which may have looked before and have left a new id here.
+            for key in keys:
+                async with self._turns.of(key), turn(cache, f"{key}:turn", self._route):
+                    ended = await self._drop(cache, key, keys) or ended
+        except (TierUnavailable, LockTimeout):
+            if surely:
+                raise
+            self.trouble("a session was ended without a look at changes under way")
+        finally:
+            self._ended += ended
+        return ended
+
+    async def _drop(self, cache: Cache, key: str, keys: list[str]) -> bool:
+        """Drop *key*, and note in *keys* where it led; return whether a session was there that is alive."""
+        moved = await self._moved(cache, key)
+        if moved is not None and moved not in keys:
+            keys.append(moved)
+        return await cache.delete(key) and moved is None
 
     async def _rotated(
         self,
@@ -317,8 +327,7 @@ class SessionCache:
         """Return for how many seconds *record* may live yet."""
         if math.isinf(self._max_age):
             return math.inf
-        left: float = min(record["started"] + self._max_age - self._clock(), self._max_age)
-        return left
+        return float(min(record["started"] + self._max_age - self._clock(), self._max_age))
 
     def _key(self, session_id: str) -> str:
         if not isinstance(session_id, str):
