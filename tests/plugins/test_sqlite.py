@@ -20,6 +20,7 @@ from tiercache.testing import FakeClock
 from tiercache.testing.tiers import Surroundings, record_of
 from tiercache_plugins.tiers.sqlite import SqliteConfig, statements
 from tiercache_plugins.tiers.sqlite.link import Link
+from tiercache_plugins.tiers.sqlite.readings import Readings
 from tiercache_plugins.tiers.sqlite.statements import Ranking
 
 
@@ -465,6 +466,20 @@ def test_reads_are_written_down_after_a_while_and_at_the_end(context, clock):
 
     asyncio.run(life())
     assert rows(context, NOTED) == [(6, context.clock.micros())], "closing notes the rest"
+
+
+def test_a_write_does_not_look_through_what_was_read(context, monkeypatch):
+    async def life():
+        async with opened(context) as tier:
+            await tier.write([record_of("a")])
+            await tier.read(["a"])
+            with monkeypatch.context() as patched:
+                patched.setattr(Readings, "take", None)
+                await tier.write([record_of("b")])
+            assert tier._rows.waiting == 1
+
+    asyncio.run(life())
+    assert rows(context, NOTED)[0][0] == 1
 
 
 def test_notes_go_with_their_rows_and_those_that_came_too_late_are_swept(context, clock):

@@ -123,7 +123,8 @@ class Rows:
             try:
                 now = self._clock.micros()
                 totals = self._room.totals(connection)
-                self._room.note(connection, noted or (0 if self.ranking.rises else _ASIDE))
+                if noted or not self.ranking.rises:
+                    self._room.note(connection, noted or _ASIDE)
                 self._drop_damaged(connection, totals)
                 yield totals, now
                 self._room.make(connection, totals, now)
