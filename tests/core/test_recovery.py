@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gated import document, opened, tier
 from marked import marked
+from tiercache.engine.codec import tombstone
 from tiercache.engine.guard import REOPEN_AFTER
 from tiercache.frame import restamped, stamp_of
 from tiercache.testing import FakeClock
@@ -112,6 +113,52 @@ def test_a_write_that_was_given_up_and_arrived_late_does_not_keep_out_the_last_o
             shelf.error = None
             await recovered(cache, clock)
             assert await cache.get("k") == 2
+
+    asyncio.run(main())
+
+
+def overtaken(clock, earlier, later):
+    """Return what the tier holds where a delete of *earlier* arrived after one of *later*: its date is of the
+    first, its stamp above that of the second. Both in seconds.
+    """
+    until = int((clock() + 60) * 1_000_000)
+    frame = tombstone(b"tiercache:k", int(earlier * 1_000_000), until)
+    return restamped(frame, int(later * 1_000_000) + 1), until
+
+
+def test_a_write_that_was_missed_stays_out_where_a_later_delete_was_overtaken_by_an_earlier_one():
+    async def main():
+        clock = FakeClock()
+        async with alone(clock) as cache:
+            shelf = tier(cache, "shelf")
+            start = clock()
+            clock.advance(1)
+            shelf.error = OSError("gone")
+            await cache.set("k", "deleted since")
+            shelf.error = None
+            shelf.rows["tiercache:k"] = overtaken(clock, start, start + 2)
+            clock.advance(2)
+            await recovered(cache, clock)
+            assert await cache.get("k") is None
+            assert not shelf.living()
+
+    asyncio.run(main())
+
+
+def test_a_farther_tier_is_not_asked_for_what_a_later_delete_ended_though_an_earlier_one_overtook_it():
+    async def main():
+        clock = FakeClock()
+        routes = {"all": {"tiers": ["shelf", "cellar"], "ttl": "1h"}}
+        async with opened(document(**routes), clock=clock) as cache:
+            start = clock()
+            clock.advance(1)
+            await cache.set("k", "deleted since")
+            clock.advance(2)
+            tier(cache, "shelf").rows["tiercache:k"] = overtaken(clock, start, start + 2)
+            assert await cache.get("k") is None
+            assert not await cache.exists("k")
+            assert [key async for key in cache.keys()] == []
+            assert await cache.delete("k") is False
 
     asyncio.run(main())
 

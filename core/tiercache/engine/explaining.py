@@ -178,7 +178,7 @@ def _judged(
     state, reason = _worth(house, key, head.tags, head.created_at, fresh_for, stale_for)
     if head.flags & TOMBSTONE:
         state, reason = "deleted", "it was deleted, and the tier remembers that for a while"
-        buried = max(buried, head.created_at)
+        buried = max(buried, head.stamp)
     elif head.created_at <= buried:
         state, reason = "deleted", "a nearer tier remembers that it was deleted later"
     elif (

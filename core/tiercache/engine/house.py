@@ -229,7 +229,7 @@ class House:
                     heads.append(self.default.head(far, address.encode(), frame))
                 except Undecodable:
                     far.guard.counts.corrupt += 1
-        buried = max((head.created_at for head in heads if head.flags & TOMBSTONE), default=0)
+        buried = max((head.stamp for head in heads if head.flags & TOMBSTONE), default=0)
         now, killed = self.clock.micros(), self.invalidation.markers.killed
         return any(
             not head.flags & TOMBSTONE
@@ -329,7 +329,7 @@ class House:
                 far.guard.counts.corrupt += 1
                 continue
             if head.flags & TOMBSTONE:
-                buried[address] = max(head.created_at, buried.get(address, 0))
+                buried[address] = max(head.stamp, buried.get(address, 0))
             elif (
                 head.created_at > buried.get(address, 0)
                 and self.clock.micros() < head.fresh_until

@@ -32,7 +32,8 @@ def judge(route: Route, probe: Probe, frame: bytes | None, arrival: Arrival) -> 
             if coherence is not None and far in route.behind:
                 probe.buried = max(probe.buried, coherence.outdated.get(probe.address, 0))
             if standing.flags & TOMBSTONE:
-                probe.buried = max(probe.buried, standing.created_at)
+                # Its stamp and not its date: it may have taken the place of a later tombstone.
+                probe.buried = max(probe.buried, standing.stamp)
             elif (
                 standing.created_at > probe.buried
                 and now < standing.stale_until

@@ -23,7 +23,7 @@ from tiercache.contracts import Record
 from tiercache.engine.codec import tombstone
 from tiercache.engine.guard import FRAMES, NUMBERS, Guard, answers
 from tiercache.errors import Undecodable
-from tiercache.frame import restamped, stamp_of, unpack
+from tiercache.frame import TOMBSTONE, restamped, stamp_of, unpack
 
 log = logging.getLogger("tiercache.tier")
 
@@ -300,14 +300,16 @@ def _newer(frame: bytes | None, missed: _Missed) -> bool:
     """Whether *frame* was made after what waits, or is it.
 
     Judged by when it was made, not by the stamp in front: a write of ours that was given up may have arrived
-    after all, and a tier raises the stamps of those.
+    after all, and a tier raises the stamps of those. A tombstone stands for all that it replaced, though,
+    which was older than its stamp: where that was a tombstone too, of a later delete, so is this.
     """
     if frame is None:
         return False
     try:
-        return unpack(missed.address.encode(), frame).created_at >= missed.stamp
+        head = unpack(missed.address.encode(), frame)
     except Undecodable:
         return False
+    return (head.stamp if head.flags & TOMBSTONE else head.created_at) >= missed.stamp
 
 
 def _above(record: Record, frame: bytes | None) -> Record:
