@@ -19,8 +19,8 @@ TERMS = {
         "64 tasks, 200 characters a value, by the wall: gets of keys chosen by chance among all rows, "
         "sets of new keys whose places in the index are by chance, sets of keys that stand. What grows is"
         " the depth of the trees, and what no longer fits SQLite's cache of 8 MiB; reads are noted beside "
-        "both. The bound is 4 GiB, so that nothing is evicted; the log grows to 32 MiB, of which a round "
-        "writes 8, and some round pays for copying it."
+        "both, in memory, and written every half minute. The bound is 4 GiB, so that nothing is evicted; the "
+        "log grows to 32 MiB, of which a round writes 4, and some round pays for copying it."
     ),
     "tag": "One `invalidate(tags=…)` of a tag that all of the keys carry, near and SQLite; by the wall.",
 }
