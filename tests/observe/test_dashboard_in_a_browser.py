@@ -43,7 +43,7 @@ CONTRAST = """(() => {
   let looked = 0;
   for (let text; text = words.nextNode();) {
     const node = text.parentElement;
-    if (!text.data.trim() || ["SCRIPT", "STYLE", "NOSCRIPT"].includes(node.tagName)) continue;
+    if (!text.data.trim() || ["SCRIPT", "STYLE", "NOSCRIPT", "title"].includes(node.tagName)) continue;
     const style = getComputedStyle(node);
     const seen = node.closest("svg") ? style.fill : style.color;
     looked += 1;
@@ -126,6 +126,21 @@ def test_numbers_follow_the_traffic_and_charts_are_drawn(browser, served):
         )
         page.until("document.querySelectorAll('.plot path').length >= 6")
         assert not page.run("document.getElementById('charts').hidden")
+
+
+def test_what_the_pointer_rests_on_says_its_numbers(browser, served):
+    with opened(browser, served) as page:
+        page.until("document.querySelectorAll('.plot rect title').length >= 4")
+        found = page.run("""(() => {
+          const plot = document.querySelector('.plot'), legend = plot.nextElementSibling;
+          const names = [...legend.querySelectorAll('span')].map((one) => one.textContent);
+          plot.scrollIntoView({block: 'center', behavior: 'instant'});
+          const box = plot.getBoundingClientRect();
+          const under = document.elementFromPoint(box.right - 10, box.top + box.height / 2);
+          return {names, lines: under.querySelector('title').textContent.split("\\n")};
+        })()""")
+        assert found["lines"][0] == "0 s ago"
+        assert [line.partition(": ")[0] for line in found["lines"][1:]] == found["names"]
 
 
 def test_what_the_configuration_says_is_text_in_the_page_too(browser, served):
