@@ -64,6 +64,7 @@ CONSTANT_TABLES = {
     "tiercache.units.SECONDS",
     "tiercache_plugins.serializers.msgpack.rewrite._GROUPS",
     "tiercache_plugins.tiers.sqlite.statements.READ",
+    "tiercache_plugins.tiers.sqlite.statements.STANDING",
 }
 
 

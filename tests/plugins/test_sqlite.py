@@ -240,6 +240,28 @@ def test_a_record_larger_than_everything_is_not_stored_and_what_it_replaces_goes
     asyncio.run(life())
 
 
+def test_a_batch_sees_what_it_wrote_of_the_same_key(context, clock):
+    async def life():
+        async with opened(context) as tier:
+            await tier.write([record_of("a", b"before", stamp=3), record_of("b", stamp=3)])
+            over = context.clock.micros() - 1
+            batch = [
+                record_of("b", b"later", stamp=9),
+                record_of("a", b"gone", stamp=4, expires_at=over),
+                record_of("a", b"first", stamp=5),
+                record_of("a", b"second", stamp=5),
+                record_of("a", b"third", stamp=5)._replace(conditional=True),
+            ]
+            assert list(await tier.write(batch)) == [9, 0, 5, 6, 0]
+            (frame,) = await tier.read(["a"])
+            assert frame is not None
+            assert b"second" in frame
+            return tier.stats()
+
+    stats = asyncio.run(life())
+    assert rows(context) == [(stats["entries"], stats["bytes"])] != [(0, 0)]
+
+
 def test_a_lowered_bound_is_reached_in_steps(context):
     async def life():
         async with opened(context) as tier:

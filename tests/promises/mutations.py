@@ -650,7 +650,7 @@ DISK = (
     without(
         "disk::a_delete_outlasts_a_restart",
         PLUGINS + "tiers/sqlite/rows.py",
-        "                if record.conditional:\n                    return 0\n",
+        "            if record.conditional:\n                return 0\n",
         "",
     ),
     without(

@@ -36,7 +36,7 @@ class Standing(NamedTuple):
     size: int
     due: int
     """When the row is looked at for expiry; not after it expires."""
-    frame: bytes | None
+    stamp: int | None
     """None where it has expired or is damaged: then nothing stands, but the row is there."""
 
 
@@ -169,35 +169,58 @@ class Rows:
     def write(self, connection: sqlite3.Connection, records: Sequence[Record]) -> list[int]:
         """Store *records* in one transaction."""
         with self._writing(connection) as (totals, now):
-            return [self._store(connection, record, totals, now) for record in records]
+            keys = [record.key.encode() for record in records]
+            standing = self._standing(connection, keys, now)
+            stored: list[int] = []
+            written: set[bytes] = set()
+            for key, record in zip(keys, records, strict=True):
+                # What was found before says nothing of a key that the batch itself has written since.
+                found = self._standing(connection, (key,), now) if key in written else standing
+                written.add(key)
+                stored.append(self._store(connection, key, record, found.get(key), totals, now))
+            return stored
 
-    def _standing(self, connection: sqlite3.Connection, key: bytes, now: int) -> Standing | None:
-        for row, expires, checksum, size, due, frame in connection.execute(sql.STANDING, (key,)).fetchall():
-            if not _sound(key, expires, checksum, frame):
-                self.counts.corrupt += 1
-                frame = None  # noqa: PLW2901 - damaged: nothing stands
-            elif expires <= now:
-                frame = None  # noqa: PLW2901 - likewise
-            return Standing(
-                row, size if isinstance(size, int) else 0, due if isinstance(due, int) else NEVER, frame
-            )
-        return None
+    def _standing(
+        self, connection: sqlite3.Connection, keys: Sequence[bytes], now: int
+    ) -> dict[bytes, Standing]:
+        standing: dict[bytes, Standing] = {}
+        for start in range(0, len(keys), sql.LISTS[-1]):
+            part = [*keys[start : start + sql.LISTS[-1]]]
+            length = sql.LISTS[bisect_left(sql.LISTS, len(part))]
+            part += [part[-1]] * (length - len(part))
+            # Row by row: what stands may be large.
+            for key, row, expires, checksum, size, due, frame in connection.execute(
+                sql.STANDING[length], part
+            ):
+                sound = _sound(key, expires, checksum, frame)
+                self.counts.corrupt += not sound
+                standing[key] = Standing(
+                    row,
+                    size if isinstance(size, int) else 0,
+                    due if isinstance(due, int) else NEVER,
+                    stamp_of(frame) if sound and expires > now else None,
+                )
+        return standing
 
-    def _store(self, connection: sqlite3.Connection, record: Record, totals: Totals, now: int) -> int:
-        key = record.key.encode()
+    def _store(
+        self,
+        connection: sqlite3.Connection,
+        key: bytes,
+        record: Record,
+        standing: Standing | None,
+        totals: Totals,
+        now: int,
+    ) -> int:
         if record.lease:
             ended = end(connection, key, None if record.lease == VOID else record.lease, now)
             if not ended and record.lease != VOID:
                 return -1
-        standing = self._standing(connection, key, now)
         stamp, frame = record.stamp, record.frame
-        if standing is not None and standing.frame is not None:
-            stood = stamp_of(standing.frame)
-            if stood >= stamp:
-                if record.conditional:
-                    return 0
-                stamp = min(stood + 1, _HIGHEST)
-                frame = restamped(frame, stamp)
+        if standing is not None and standing.stamp is not None and standing.stamp >= stamp:
+            if record.conditional:
+                return 0
+            stamp = min(standing.stamp + 1, _HIGHEST)
+            frame = restamped(frame, stamp)
         stored = self._put(connection, key, frame, record.expires_at, standing, totals, now)
         if standing is not None or (stored and (record.news or not record.conditional)):
             # What was read or loaded before, and finds nothing standing, changes nothing for anybody.
@@ -225,7 +248,7 @@ class Rows:
         if standing is None:
             connection.execute(sql.INSERT, (key, expires, now, size, checksum, frame))
             totals.add(size)
-        elif standing.frame is None:
+        elif standing.stamp is None:
             connection.execute(sql.DROP, (standing.id,))
             connection.execute(sql.INSERT, (key, expires, now, size, checksum, frame))
             totals.take(standing.size)
@@ -265,9 +288,8 @@ class Rows:
         """Store *record* where the stamp is *expected*."""
         key = record.key.encode()
         with self._writing(connection) as (totals, now):
-            standing = self._standing(connection, key, now)
-            stood = None if standing is None or standing.frame is None else stamp_of(standing.frame)
-            if stood != expected:
+            standing = self._standing(connection, (key,), now).get(key)
+            if (None if standing is None else standing.stamp) != expected:
                 return False
             self.voice.note(key, record.stamp)
             return self._put(connection, key, record.frame, record.expires_at, standing, totals, now)
@@ -278,23 +300,23 @@ class Rows:
         """Raise a counter; return its frame, or the error that says why not."""
         key = record.key.encode()
         with self._writing(connection) as (totals, now):
-            standing = self._standing(connection, key, now)
+            standing = self._standing(connection, (key,), now).get(key)
             frame, expires, total = record.frame, record.expires_at, delta
-            if standing is not None and standing.frame is not None:
+            if standing is not None and standing.stamp is not None:
+                until, stood = connection.execute(sql.COUNTER, (standing.id,)).fetchone()
                 try:
-                    head = unpack(key, standing.frame)
+                    head = unpack(key, stood)
                     if not head.flags & TOMBSTONE:
                         if not head.flags & COUNTER:
                             return TypeError("what stands under the key is no counter")
-                        total = int(standing.frame[head.payload :]) + delta
+                        total = int(stood[head.payload :]) + delta
                         if not -(2**63) <= total < 2**63:
                             return OverflowError("the sum does not fit 64 bits")
-                        frame = standing.frame[: head.payload] + b"%d" % total
-                        (expires,) = connection.execute(sql.EXPIRES, (standing.id,)).fetchone()
+                        frame, expires = stood[: head.payload] + b"%d" % total, until
                 except (Undecodable, ValueError):
                     return TypeError("what stands under the key is no counter")
                 # Above what stood, so that a swap by somebody who read before the increment fails.
-                frame = restamped(frame, min(max(stamp_of(standing.frame) + 1, record.stamp), _HIGHEST))
+                frame = restamped(frame, min(max(standing.stamp + 1, record.stamp), _HIGHEST))
             self._put(connection, key, frame, expires, standing, totals, now)
             self.voice.note(key, stamp_of(frame))
             return frame

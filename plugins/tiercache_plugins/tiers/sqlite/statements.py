@@ -183,7 +183,11 @@ READ: Final = {
     length: f"{_READ} = ?" if length == 1 else f"{_READ} IN ({', '.join('?' * length)})" for length in LISTS
 }
 
-STANDING: Final = "SELECT id, expires, checksum, size, due, frame FROM entries WHERE key = ?"
+_STANDING = "SELECT key, id, expires, checksum, size, due, frame FROM entries WHERE key"
+STANDING: Final = {
+    length: f"{_STANDING} = ?" if length == 1 else f"{_STANDING} IN ({', '.join('?' * length)})"
+    for length in LISTS
+}
 INSERT: Final = """
     INSERT INTO entries (
         key, expires, created, last_read, reads, size, checksum, due, placed_read, placed_reads, frame
@@ -198,7 +202,7 @@ REWRITE_SOONER: Final = """
     WHERE id = ?6
 """
 """For a row that expires before it was to be looked at."""
-EXPIRES: Final = "SELECT expires FROM entries WHERE id = ?"
+COUNTER: Final = "SELECT expires, frame FROM entries WHERE id = ?"
 DELETE: Final = "DELETE FROM entries WHERE key = ? RETURNING id, expires, size"
 DROP: Final = "DELETE FROM entries WHERE id = ?"
 DROP_DAMAGED: Final = "DELETE FROM entries WHERE id = ? AND checksum = ? RETURNING size"
