@@ -215,3 +215,22 @@ def test_an_increment_that_was_cancelled_leaves_no_copy_of_what_it_replaced(step
         assert told == await cache.increment("k", 0)
 
     run(scenario)
+
+
+@pytest.mark.parametrize("act", ["add", "increment"])
+def test_what_is_added_near_alone_has_left_the_other_tiers_when_the_call_returns(act):
+    async def main():
+        routes = {"near": {**NEAR, "default": True}, "far": {"tiers": ["shelf"], "ttl": "1h"}}
+        async with opened(document(**routes), clock=FakeClock()) as cache:
+            await cache.set("k", 1, route="far")
+            shelf = tier(cache, "shelf")
+            shelf.gate.clear()
+            adding = asyncio.create_task(getattr(cache, act)("k", 2))
+            await asyncio.sleep(0.01)
+            assert cache.peek("k") == 2, "near at once"
+            assert not adding.done()
+            shelf.gate.set()
+            assert await adding in {True, 2}
+            assert await cache.get("k", route="far") is None
+
+    asyncio.run(main())

@@ -251,7 +251,7 @@ def test_what_is_kept_while_nobody_is_heard_ends_after_one_lease():
 def test_a_load_that_began_before_the_loss_counts_its_lease_from_then():
     async def act(cache, far, listener):
         coherence = cache._house.hearing.coherences[0]
-        coherence.now = FakeClock(10.0)
+        coherence.seconds = FakeClock(10.0)
         coherence.since = 0.0
         coherence.trust.until = -1.0
         trust, most = coherence.grant(10.0 - LEASE + 3)
@@ -296,7 +296,7 @@ def test_silence_alone_gives_everything_back_once_it_ends():
     async def act(cache, far, listener):
         coherence = cache._house.hearing.coherences[0]
         clock = FakeClock(listener.now())
-        coherence.now = coherence.trust._now = clock
+        coherence.seconds = clock
         await cache.set("k", 1)
         clock.advance(LEASE + 1)
         assert cache.peek("k") is None
@@ -509,7 +509,7 @@ def test_trust_holds_only_within_a_lease_of_a_confirmation_that_came_after_the_l
     clock = Clock(FakeClock())
     far = Far("far", Able(clock), None, clock, scope="shared", max_ttl=1)
     coherence = Coherence(far, Wire(None), clock, lease=10.0)
-    coherence.now = seconds
+    coherence.seconds = seconds
     lost_at, confirmed = seconds(), -1e9
     coherence.lost()
     for step in steps:

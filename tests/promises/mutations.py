@@ -149,8 +149,8 @@ STAMPEDE = (
     without(
         "stampede::a_load_runs_in_a_copy_of_its_first_callers_context",
         ENGINE + "loads.py",
-        'self._task = loop.create_task(running, context=self._context, name="tiercache-load")',
-        'self._task = loop.create_task(running, name="tiercache-load")',
+        'begin(running, "tiercache-load", loop=loop, context=self._context)',
+        'begin(running, "tiercache-load", loop=loop)',
     ),
     without(
         "stampede::a_load_that_asks_for_its_own_key_is_an_error_and_no_deadlock",

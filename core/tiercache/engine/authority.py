@@ -16,6 +16,7 @@ from tiercache.contracts import Life, Record
 from tiercache.engine.far import Far
 from tiercache.engine.guard import FRAMES, NUMBERS, answers
 from tiercache.engine.pipeline import Route
+from tiercache.engine.saving import save
 from tiercache.entry import Entry
 from tiercache.errors import TierUnavailable, Undecodable, Unsupported
 from tiercache.frame import COUNTER, TOMBSTONE, Head, restamped, stamp_of
@@ -43,7 +44,7 @@ async def add(route: Route, key: str, value: Any, life: Life) -> bool:
     """Store *value* only where no fresh entry stands; return whether it was stored."""
     far = route.authority
     if far is None:
-        return _add_near(route, key, value, life)
+        return await _add_near(route, key, value, life)
     address = route.address(key)
 
     async def attempt(standing: _Standing) -> bool | None:
@@ -133,7 +134,7 @@ async def increment(route: Route, key: str, delta: int, life: Life) -> int:
     _fitting(delta, key)
     far = route.authority
     if far is None:
-        return _increment_near(route, key, delta, life)
+        return await _increment_near(route, key, delta, life)
     address = route.address(key)
 
     def fresh() -> Record:
@@ -300,12 +301,11 @@ def _resident(route: Route, key: str) -> Entry | None:
     return entry
 
 
-def _add_near(route: Route, key: str, value: Any, life: Life) -> bool:
+async def _add_near(route: Route, key: str, value: Any, life: Life) -> bool:
     if _resident(route, key) is not None:
         return False
-    route.detach(key)
-    route.keeping.place(key, route.own(value), route.clock.stamp(), life.ttl, life.stale, life.tags)
-    route.drop_elsewhere(key)
+    # It is near before anything is awaited; then other tiers drop what they have.
+    await save(route, key, value, life)
     return True
 
 
@@ -319,10 +319,10 @@ def _touch_near(route: Route, key: str, ttl: float) -> bool:
     return True
 
 
-def _increment_near(route: Route, key: str, delta: int, life: Life) -> int:
+async def _increment_near(route: Route, key: str, delta: int, life: Life) -> int:
     entry = _resident(route, key)
     if entry is None or route.near is None:
-        _add_near(route, key, delta, life)
+        await save(route, key, delta, life)
         return delta
     if type(entry.value) is not int or not SMALLEST <= entry.value <= LARGEST:
         raise TypeError(f"the value under {key!r} is no integer of 64 bits")

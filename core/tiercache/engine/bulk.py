@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tiercache.engine.calling import load
+from tiercache.engine.tasks import begin
 from tiercache.engine.waits import Place
 from tiercache.entry import MISSING
 
@@ -30,7 +31,7 @@ class Bulk:
     async def one(self, key: str) -> Any:
         """Return what the loader brought for *key*; MISSING where it brought nothing."""
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="tiercache-bulk-load")
+            self._task = begin(self._run(), "tiercache-bulk-load")
             self._task.add_done_callback(_seen)
         self._waiting += 1
         waiter = asyncio.shield(self._task)

@@ -25,6 +25,7 @@ from tiercache.engine.far import Far
 from tiercache.engine.guard import under_cancellation
 from tiercache.engine.offset import Offset
 from tiercache.engine.position import Position
+from tiercache.engine.tasks import begin
 from tiercache.entry import FOREVER, Trust
 from tiercache.errors import TierRefused
 
@@ -46,7 +47,7 @@ class Coherence:
     __slots__ = (
         "_behind", "_chance", "_clock", "_failing", "_first", "_lost_at", "_offset", "_pending", "_read_at",
         "_tasks", "_wake", "behind", "broken", "bus", "changes", "errors", "far", "heard", "lease", "markers",
-        "now", "outdated", "position", "renewed", "since", "stamp", "trust",
+        "outdated", "position", "renewed", "seconds", "since", "stamp", "trust",
     )  # fmt: skip
 
     def __init__(
@@ -62,8 +63,8 @@ class Coherence:
         self.bus = bus
         self.lease = lease
         # The clocks that tests inject leap, and a lease is about the time that messages take.
-        self.now: Callable[[], float] = time.monotonic if clock.exact else clock.monotonic
-        """Gives the seconds that leases are counted in."""
+        self.seconds = time.monotonic if clock.exact else clock.monotonic
+        """What `now` asks; for each read, which can't spare a call."""
         self.trust = Trust(self.now, NEVER_HEARD)
         """Of what is kept near now."""
         self.since = math.inf
@@ -95,6 +96,10 @@ class Coherence:
         self._tasks: list[asyncio.Task[None]] = []
         self._wake: asyncio.Event | None = None
         self._first: asyncio.Future[None] | None = None
+
+    def now(self) -> float:
+        """Return the seconds that leases are counted in."""
+        return self.seconds()
 
     def grant(self, began: float) -> tuple[Trust, float]:
         """Return what an entry is trusted by whose read or load began at *began*, and for how many seconds
@@ -187,12 +192,12 @@ class Coherence:
             await self._offset.measure()
         loop = asyncio.get_running_loop()
         if self._clock.exact:
-            self.now = loop.time
-        self._tasks.append(loop.create_task(self._attend(), name="tiercache-lease"))
+            self.seconds = loop.time
+        self._tasks.append(begin(self._attend(), "tiercache-lease", loop=loop))
         if self.bus is None:
             return
         self._first = loop.create_future()
-        self._tasks.append(loop.create_task(self._follow(self.bus), name="tiercache-bus"))
+        self._tasks.append(begin(self._follow(self.bus), "tiercache-bus", loop=loop))
         if self.far.guard.available:
             await asyncio.wait([self._first], timeout=FIRST)
             if self._first.done():

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tiercache.engine.tasks import begin
 from tiercache.entry import MISSING, Missing
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Flights:
                 if (rest := after()) is not None:
                     await rest
 
-        task = asyncio.get_running_loop().create_task(held(), name="tiercache-closing")
+        task = begin(held(), "tiercache-closing")
         self.running.add(task)
         task.add_done_callback(self.running.discard)
 
@@ -147,7 +148,7 @@ class Probe:
         self.address = route.prefix + key
         self.level = 0
         coherence = route.coherence
-        self.began = 0.0 if coherence is None or route.near is None else coherence.now()
+        self.began = 0.0 if coherence is None or route.near is None else coherence.seconds()
         """When it began, in the seconds of `Coherence.now`."""
         self.buried = 0
         """The latest tombstone met: older entries of farther tiers are dead."""

@@ -16,6 +16,7 @@ from tiercache.engine.far import Far
 from tiercache.engine.invalidation import Invalidation
 from tiercache.engine.pipeline import Route
 from tiercache.engine.position import Position
+from tiercache.engine.tasks import begin
 
 SLICE: Final = 0.001
 """Seconds for which near entries are looked through before the loop has its turn again."""
@@ -143,7 +144,7 @@ class Hearing:
         ticker = self._invalidation.ticker
         if ticker is not None:
             ticker.shut()
-        task = asyncio.get_running_loop().create_task(self._sweep(ticker), name="tiercache-distrust")
+        task = begin(self._sweep(ticker), "tiercache-distrust")
         self._sweeping.add(task)
         task.add_done_callback(self._sweeping.discard)
         # No entry of the broken trust is hit any more, so nothing needs to end with it.

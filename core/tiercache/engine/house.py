@@ -23,6 +23,7 @@ from tiercache.engine.patterns import Work
 from tiercache.engine.pipeline import Route
 from tiercache.engine.snapshot import hottest, snapshot
 from tiercache.engine.stats import Patterns, Stats
+from tiercache.engine.tasks import begin
 from tiercache.engine.telemetry import Options, Telemetry, Watch
 from tiercache.entry import Entry, Hot
 from tiercache.errors import TierError, Undecodable, Unsupported
@@ -214,7 +215,7 @@ class House:
                     self.forget(key)
 
         # Who is cancelled leaves; the keys stay closed until the far tiers are done all the same.
-        task = asyncio.get_running_loop().create_task(buried(), name="tiercache-delete")
+        task = begin(buried(), "tiercache-delete")
         self.default.flights.running.add(task)
         task.add_done_callback(self.default.flights.running.discard)
         await asyncio.shield(task)

@@ -18,6 +18,7 @@ from tiercache.contracts import NearTier
 from tiercache.engine.far import Far
 from tiercache.engine.markers import EVERYTHING, Markers, of_prefix, of_tag
 from tiercache.engine.pipeline import Route
+from tiercache.engine.tasks import begin
 from tiercache.entry import Entry
 from tiercache.errors import TierError, Unsupported
 from tiercache.keys import check_key, escape, glob, literal_prefix
@@ -206,7 +207,7 @@ class Invalidation:
                     route.flights.detach(key)
             route.negatives.forget_all("")
         held = ((near, key) for near in self._nears for key in near.keys())  # noqa: SIM118 - no dict
-        task = asyncio.get_running_loop().create_task(self._drop(held), name="tiercache-invalidate")
+        task = begin(self._drop(held), "tiercache-invalidate")
         self._dropping.add(task)
         task.add_done_callback(self._dropping.discard)
         if (ticker := self.ticker) is not None:

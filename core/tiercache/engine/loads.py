@@ -13,6 +13,7 @@ from tiercache.contracts import Life
 from tiercache.engine.calling import takes_context
 from tiercache.engine.flights import Found
 from tiercache.engine.loaded import LoadContext
+from tiercache.engine.tasks import begin
 from tiercache.engine.tracing import detached
 from tiercache.engine.waits import Place
 from tiercache.entry import MISSING, Missing
@@ -29,8 +30,7 @@ class Load:
 
     It runs in a task of its own, so that no caller's cancellation reaches it but the last one's, in a copy
     of the context of the caller who came first, without that caller's span. Once callers have been given
-    something else, because it took too long, or where it only refreshes what is still fresh, it goes on
-    without any.
+    something else, as it took too long, or where it only refreshes what is fresh, it goes on without any.
     """
 
     __slots__ = (
@@ -156,7 +156,7 @@ class Load:
             self._stand_in()
         turns = self.route.turns
         running = self.run() if turns is None else turns.run(self, nested=self.place.outer is not None)
-        self._task = loop.create_task(running, context=self._context, name="tiercache-load")
+        self._task = begin(running, "tiercache-load", loop=loop, context=self._context)
         flights.running.add(self._task)
         if turns is not None:
             self._task.add_done_callback(flights.running.discard)

@@ -22,6 +22,7 @@ from tiercache.contracts import Record
 from tiercache.engine.far import Far
 from tiercache.engine.flights import Found
 from tiercache.engine.guard import FRAMES, answers
+from tiercache.engine.tasks import begin
 from tiercache.entry import Entry
 from tiercache.errors import Undecodable
 from tiercache.frame import TOMBSTONE, restamped, stamp_of
@@ -65,7 +66,7 @@ class Slides:
             return found
         self._pending[key] = now
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._lengthen(), name="tiercache-slide")
+            self._task = begin(self._lengthen(), "tiercache-slide")
             self._route.flights.running.add(self._task)
             self._task.add_done_callback(self._route.flights.running.discard)
         until = self._until(found.end, now)

@@ -14,6 +14,7 @@ from tiercache.engine.batching.reads import MOST_KEYS
 from tiercache.engine.codec import tombstone
 from tiercache.engine.guard import FRAMES, NUMBERS, Guard, answers
 from tiercache.engine.recovery import Recovery
+from tiercache.engine.tasks import begin
 
 log = logging.getLogger("tiercache.engine")
 
@@ -153,7 +154,7 @@ class Writes:
         return record if record.conditional or self.voids is None else record._replace(lease=VOID)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._task = loop.create_task(self._run(), name="tiercache-writes")
+        self._task = begin(self._run(), "tiercache-writes", loop=loop)
 
     async def _run(self) -> None:
         me = asyncio.current_task()

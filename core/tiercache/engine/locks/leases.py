@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from tiercache.clock import Clock
 from tiercache.contracts import Claim, Locks
 from tiercache.engine.guard import NUMBERS, Guard, answers
+from tiercache.engine.tasks import begin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,7 +172,7 @@ class Leases:
             return done
         self._queue.append(_Op(kind, claim, done))
         if self._task is None:
-            self._task = loop.create_task(self._run(), name="tiercache-leases")
+            self._task = begin(self._run(), "tiercache-leases", loop=loop)
         return done
 
     async def _run(self) -> None:

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from tiercache.contracts import Record
 from tiercache.engine.flights import Found
 from tiercache.engine.locks.leases import Lease, Leases
+from tiercache.engine.tasks import begin
 from tiercache.entry import MISSING, Missing
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Turns:
 
     def store(self, load: Load, records: Mapping[Far, Record]) -> list[asyncio.Future[Any]]:
         """Store what *load*, which has a lease, brought; return what must be awaited."""
-        task = asyncio.get_running_loop().create_task(self._store(load, records), name="tiercache-store")
+        task = begin(self._store(load, records), "tiercache-store")
         self._route.flights.running.add(task)
         task.add_done_callback(self._route.flights.running.discard)
         return [task]
