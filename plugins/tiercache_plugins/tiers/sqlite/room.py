@@ -220,7 +220,7 @@ class Room:
             some = read[start : start + sql.NOTED_AT_ONCE]
             some += [Reading(some[-1].row, 0, 0)] * (sql.NOTED_AT_ONCE - len(some))
             connection.execute(sql.NOTE_READS, [*chain.from_iterable(some)])
-        (last,) = connection.execute(sql.SWEEP_TO, (self._swept, max(len(read), _SWEPT))).fetchone()
+        (last,) = connection.execute(sql.SWEEP_TO, (self._swept, max(len(read) // 8, _SWEPT))).fetchone()
         if last is not None:
             connection.execute(sql.SWEEP, (self._swept, last))
         self._swept = -(2**63) if last is None else last
