@@ -525,3 +525,17 @@ def test_trust_holds_only_within_a_lease_of_a_confirmation_that_came_after_the_l
         else:
             seconds.advance(7)
         assert coherence.trust.holds() == (seconds() < confirmed + 10.0)
+
+
+def test_what_a_far_tier_holds_is_no_hit_while_markers_may_have_been_missed(monkeypatch):
+    async def act(cache, far, listener):
+        await cache.set("k", "plain")
+        for _ in range(2):
+            cache._empty()
+            assert await cache.get("k") == "plain"
+        cache._empty()
+        listener.lost()
+        monkeypatch.setattr(Coherence, "informed", lambda _: False)
+        assert await cache.get("k") is None
+
+    living(act)

@@ -26,8 +26,15 @@ def run(scenario, routes=FAR):
 
 
 async def stored(cache, clock, kinds):
-    """Store a key of each of *kinds*; return what a read is to bring, by key."""
+    """Store a key of each of *kinds*; return what a read is to bring, by key.
+
+    Something plain is read before: from then on all that is plain takes the short way.
+    """
     shelf = tier(cache, "shelf")
+    await cache.set("first", "plain")
+    if cache._house.nears:
+        cache._empty()
+    assert await cache.get("first") == "plain"
     expected = {}
     numbered = [(f"{kind}{at}", kind) for at, kind in enumerate(kinds)]
     for key, kind in numbered:
@@ -65,19 +72,79 @@ async def stored(cache, clock, kinds):
 def test_each_key_of_a_batch_is_what_it_is_alone(kinds, near):
     async def scenario(cache, clock):
         expected = await stored(cache, clock, kinds)
-        assert await cache.get("warms up the short way", "miss") == "miss"
         shelf = tier(cache, "shelf")
         shelf.calls.clear()
         brought = await asyncio.gather(*(cache.get(key, "miss") for key in expected))
         assert [len(keys) for what, keys in shelf.calls if what == "read"] == [len(expected)]
         assert dict(zip(expected, brought, strict=True)) == expected
         stats = cache.stats().tiers["shelf"]
-        assert stats.hits == sum(value != "miss" for value in expected.values())
+        assert stats.hits == 1 + sum(value != "miss" for value in expected.values())
         assert stats.corrupt == sum(kind in {"damaged", "foreign"} for kind in kinds)
         if near:
             assert {key: cache.peek(key, "miss") for key in expected} == expected
 
     run(scenario, NEAR if near else FAR)
+
+
+def test_loads_and_readers_of_one_batch_are_all_answered_and_who_finds_something_loads_nothing():
+    async def scenario(cache, clock):
+        expected = await stored(cache, clock, ["plain", "absent", "plain", "tagged", "over"])
+        asked = [cache.get_or_set(key, lambda key=key: f"loaded {key}") for key in expected]
+        asked += [cache.get(key, "miss") for key in expected]
+        async with asyncio.timeout(10):
+            brought = await asyncio.gather(*asked)
+        loaded = [f"loaded {key}" if value == "miss" else value for key, value in expected.items()]
+        assert brought == [*loaded, *expected.values()]
+
+    run(scenario)
+
+
+def test_what_a_write_that_was_missed_replaced_is_hidden_from_a_batch_under_way():
+    async def scenario(cache, clock):
+        expected = await stored(cache, clock, ["plain"] * 3)
+        shelf = tier(cache, "shelf")
+        shelf.gate.clear()
+        readers = [asyncio.create_task(cache.get(key, "miss")) for key in expected]
+        await asyncio.sleep(0.01)
+        cache._house.fars["shelf"].recovery.miss_delete("tiercache:plain1", cache._clock.stamp())
+        shelf.gate.set()
+        brought = await asyncio.gather(*readers)
+        assert brought == ["miss" if key == "plain1" else value for key, value in expected.items()]
+
+    run(scenario)
+
+
+def test_stamps_that_are_met_together_raise_the_clock():
+    async def scenario(cache, clock):
+        await stored(cache, clock, ["plain"])
+        ahead = FakeClock(clock() + 900)
+        shelf = tier(cache, "shelf")
+        async with opened(document(**FAR), clock=ahead) as other:
+            await other.set("k", "of the future")
+            shelf.rows |= tier(other, "shelf").rows
+        assert await asyncio.gather(cache.get("k"), cache.get("plain0")) != [None, None]
+        assert cache._clock.stamp() > ahead() * 1_000_000
+        await cache.invalidate(prefix="k")
+        assert await cache.get("k") is None
+
+    run(scenario)
+
+
+def test_a_plain_frame_where_entries_are_sealed_is_nobodys_answer():
+    wanted = document(a={"tiers": ["shelf"], "default": True}, b={"tiers": ["cellar"]})
+    wanted["serializer"] = {"signed": {"type": "pickle", "key": "k" * 32}}
+    wanted["tier"]["shelf"]["serializer"] = "signed"
+
+    async def main():
+        async with opened(wanted, clock=FakeClock()) as cache:
+            cellar, shelf = tier(cache, "cellar"), tier(cache, "shelf")
+            await cache.set("k", "forged", route="b")
+            assert await cache.get("k", route="b") == await cache.get("k", route="b") == "forged"
+            shelf.rows |= cellar.rows
+            assert await cache.get("k") is None
+            assert cache.stats().tiers["shelf"].corrupt == 1
+
+    asyncio.run(main())
 
 
 def test_a_near_tier_that_can_not_keep_one_of_them_costs_that_one_alone(caplog):
@@ -149,6 +216,7 @@ def test_what_changes_while_a_batch_travels_is_kept_by_nobody():
         shelf.gate.clear()
         readers = [asyncio.create_task(cache.get(key)) for key in expected]
         await asyncio.sleep(0.01)
+        cache._house.default.forget("plain0")
         changes = [
             asyncio.create_task(cache.set("plain1", "new")),
             asyncio.create_task(cache.delete("plain2")),
@@ -158,7 +226,8 @@ def test_what_changes_while_a_batch_travels_is_kept_by_nobody():
         shelf.gate.set()
         await asyncio.gather(*readers, *changes, return_exceptions=True)
         assert readers[3].cancelled()
-        assert cache.peek("plain0") == expected["plain0"]
+        assert await readers[0] == expected["plain0"]
+        assert cache.peek("plain0", "miss") == "miss"
         assert cache.peek("plain1") == "new"
         assert cache.peek("plain2", "miss") == "miss"
         assert cache.peek("plain3") == expected["plain3"]
