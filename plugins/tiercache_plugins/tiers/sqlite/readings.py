@@ -65,7 +65,7 @@ class Readings:
                 times = span[place] >> _TIME
                 if not times:
                     self._count += 1
-                span[place] = min(times + 1, _MOST) << _TIME | at
+                span[place] = (times + 1 if times < _MOST else _MOST) << _TIME | at
 
     def of(self, rows: Sequence[int]) -> list[Reading]:
         """Take what is known of *rows*."""

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 from tiercache import NEVER, VOID, Clock, Order, Record, Undecodable
@@ -79,24 +79,20 @@ class Rows:
     def read(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[bytes | None]:
         """Return the frame of each key."""
         now = self._clock.micros()
-        asked = [key.encode() for key in keys]
-        wanted = list(dict.fromkeys(asked))
-        found: dict[bytes, bytes] = {}
+        frames: list[bytes | None] = [None] * len(keys)
         read: list[int] = []
-        for start in range(0, len(wanted), sql.LISTS[-1]):
-            part = wanted[start : start + sql.LISTS[-1]]
-            length = sql.LISTS[bisect_left(sql.LISTS, len(part))]
-            part += [part[-1]] * (length - len(part))
-            for key, row, expires, checksum, frame in connection.execute(sql.READ[length], part).fetchall():
-                if not _sound(key, expires, checksum, frame):
+        for start, part in _lists([key.encode() for key in keys]):
+            found = connection.execute(sql.READ[len(part)], part).fetchall()
+            for place, row, expires, checksum, frame in found:
+                if not _sound(part[place], expires, checksum, frame):
                     self.counts.corrupt += 1
                     self._damaged.append((row, checksum))
                 elif expires > now:
-                    found[key] = frame
+                    frames[start + place] = frame
                     read.append(row)
         if read and self.ranking.watches:
             self._room.readings.note(read, now)
-        return [*map(found.get, asked)]
+        return frames
 
     def page(
         self, connection: sqlite3.Connection, start: bytes, below: bytes
@@ -184,14 +180,12 @@ class Rows:
         self, connection: sqlite3.Connection, keys: Sequence[bytes], now: int
     ) -> dict[bytes, Standing]:
         standing: dict[bytes, Standing] = {}
-        for start in range(0, len(keys), sql.LISTS[-1]):
-            part = [*keys[start : start + sql.LISTS[-1]]]
-            length = sql.LISTS[bisect_left(sql.LISTS, len(part))]
-            part += [part[-1]] * (length - len(part))
+        for _, part in _lists(keys):
             # Row by row: what stands may be large.
-            for key, row, expires, checksum, size, due, frame in connection.execute(
-                sql.STANDING[length], part
+            for place, row, expires, checksum, size, due, frame in connection.execute(
+                sql.STANDING[len(part)], part
             ):
+                key = part[place]
                 sound = _sound(key, expires, checksum, frame)
                 self.counts.corrupt += not sound
                 standing[key] = Standing(
@@ -322,16 +316,22 @@ class Rows:
             return frame
 
 
+def _lists(keys: Sequence[bytes]) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield *keys* in parts that there is a statement for, filled up, each with where it begins."""
+    for start in range(0, len(keys), sql.LISTS[-1]):
+        part = [*keys[start : start + sql.LISTS[-1]]]
+        part += [sql.FILLER] * (sql.LISTS[bisect_left(sql.LISTS, len(part))] - len(part))
+        yield start, part
+
+
 def _checksum(key: bytes, expires: int, frame: bytes) -> int:
     return crc32(frame, crc32(key, crc32(expires.to_bytes(8))))
 
 
-def _sound(key: object, expires: object, checksum: object, frame: object) -> bool:
-    # A damaged row may hold anything: SQLite's types belong to the value, not to the column.
-    return (
-        isinstance(key, bytes)
-        and isinstance(expires, int)
-        and isinstance(frame, bytes)
-        and 0 <= expires < 2**63
-        and checksum == _checksum(key, expires, frame)
-    )
+def _sound(key: Any, expires: Any, checksum: object, frame: Any) -> bool:
+    # A damaged row may hold anything: SQLite's types belong to the value, not to the column. What is of
+    # another type, or negative, has no checksum; to look at each type first took as long as the sum.
+    try:
+        return checksum == crc32(frame, crc32(key, crc32(expires.to_bytes(8))))
+    except (TypeError, AttributeError, OverflowError):
+        return False

@@ -176,18 +176,28 @@ PROBES: Final = (
 )
 """What a database of ours must answer."""
 
-_READ = "SELECT key, id, expires, checksum, frame FROM entries WHERE key"
 LISTS: Final = (1, 4, 16, 64, 256)
-"""Lengths of IN lists: few, so that all stay prepared. A list is filled up with its last key."""
-READ: Final = {
-    length: f"{_READ} = ?" if length == 1 else f"{_READ} IN ({', '.join('?' * length)})" for length in LISTS
-}
+"""Lengths of lists of keys: few, so that all stay prepared."""
+FILLER: Final = b""
+"""What a list is filled up with: no key."""
 
-_STANDING = "SELECT key, id, expires, checksum, size, due, frame FROM entries WHERE key"
-STANDING: Final = {
-    length: f"{_STANDING} = ?" if length == 1 else f"{_STANDING} IN ({', '.join('?' * length)})"
-    for length in LISTS
-}
+
+def _of_each(columns: str) -> dict[int, str]:
+    """Return statements that give *columns* of the keys of a list, and the place that each has in it.
+
+    Joined with the list and not chosen by IN, which sorts it first: a read takes a quarter less. CROSS JOIN
+    is how SQLite is told that the list comes first.
+    """
+    statements = {1: f"SELECT 0, {columns} FROM entries WHERE key = ?"}  # noqa: S608 - constants
+    chosen = f"SELECT place, {columns} FROM listed CROSS JOIN entries ON key = asked"  # noqa: S608 - likewise
+    for length in LISTS[1:]:
+        listed = ", ".join(f"({place}, ?)" for place in range(length))
+        statements[length] = f"WITH listed (place, asked) AS (VALUES {listed}) {chosen}"
+    return statements
+
+
+READ: Final = _of_each("id, expires, checksum, frame")
+STANDING: Final = _of_each("id, expires, checksum, size, due, frame")
 INSERT: Final = """
     INSERT INTO entries (
         key, expires, created, last_read, reads, size, checksum, due, placed_read, placed_reads, frame
