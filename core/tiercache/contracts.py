@@ -537,6 +537,22 @@ class Dates(Protocol):
 
 
 @runtime_checkable
+class Prompt(Protocol):
+    """A far tier that can be read without a coroutine: a lone read takes three turns of the loop less."""
+
+    def read_soon(
+        self, keys: Sequence[str], answered: Callable[[Sequence[bytes | None] | None], object]
+    ) -> bool:
+        """Begin what `read` does and return True; or return False where that can't be done right now.
+
+        *answered* is then called once, by the event loop in a turn of its own: never before this returns, and
+        never from within a task. It is given the frames, or None where anything went wrong, and `read` is
+        awaited in its place then, which says what it was. Must not raise.
+        """
+        ...
+
+
+@runtime_checkable
 class Heads(Protocol):
     """A far tier that can say whether a copy is still what it holds, for less than the frame itself."""
 

@@ -248,6 +248,27 @@ def test_a_file_that_was_deleted_is_begun_anew(context, path):
     asyncio.run(life())
 
 
+def test_a_prompt_read_of_a_file_that_was_deleted_fails_and_another_after_it_is_begun_anew_does_not(
+    context, path
+):
+    async def asked(tier):
+        frames = asyncio.get_running_loop().create_future()
+        assert tier.read_soon(KEYS, frames.set_result)
+        return await frames
+
+    async def life():
+        async with opened(context) as tier:
+            await tier.write(RECORDS)
+            assert list(await asked(tier)) == list(await tier.read(KEYS))
+            for left in path.parent.glob("cache.db*"):
+                left.unlink()
+            assert await asked(tier) is None
+            assert set(await tier.read(KEYS)) == {None}
+            assert set(await asked(tier)) == {None}
+
+    asyncio.run(life())
+
+
 def test_a_file_that_can_not_be_begun_anew_is_tried_again(context, path, monkeypatch):
     monkeypatch.setattr("tiercache_plugins.tiers.sqlite.database._AGAIN", 0.2)
 

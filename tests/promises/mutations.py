@@ -57,8 +57,8 @@ READ_PATH = (
     without(
         "read_path::a_value_that_is_being_dropped_is_not_brought_back_by_a_reader_in_between",
         ENGINE + "flights.py",
-        "        if closing.held and key in closing:\n            self.detached = True\n",
-        "",
+        "self.detached = closing.held > 0 and key in closing",
+        "self.detached = False",
         (
             ENGINE + "house.py",
             "                for key in addresses:\n                    self.forget(key)\n",

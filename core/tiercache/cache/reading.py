@@ -114,6 +114,9 @@ class Reading:
     ) -> dict[str, Any]:
         """Return the values of those of *keys* that are cached, in one call a far tier."""
         wanted = list(dict.fromkeys(keys))
+        if len(wanted) > 1:
+            for far in self._house.fars.values():
+                far.reads.together()
         found: dict[str, Any] = {}
         asked = []
         for key in wanted:

@@ -26,9 +26,10 @@ class _Call:
     __slots__ = ("given_up", "late", "limit", "stray", "task", "until")
 
     def __init__(
-        self, task: asyncio.Task[Any], limit: float, until: float, given_up: Callable[[], None] | None
+        self, task: asyncio.Task[Any] | None, limit: float, until: float, given_up: Callable[[], None] | None
     ) -> None:
         self.task = task
+        """What is cancelled; None where there is nothing to cancel, and the call is given up at once."""
         self.limit = limit
         self.until = until
         self.given_up = given_up
@@ -63,15 +64,8 @@ class Deadlines:
         task = asyncio.current_task()
         assert task is not None
         loop = task.get_loop()
-        call = _Call(task, limit, loop.time() + limit, given_up)
+        call = self._begin(loop, limit, task, given_up)
         cancelling = task.cancelling()
-        self._calls.add(call)
-        if self._timer is None or self._loop is not loop:
-            self._loop = loop
-            self._timer = loop.call_at(call.until, self._sweep)
-        elif call.until < self._timer.when():
-            self._timer.cancel()
-            self._timer = loop.call_at(call.until, self._sweep)
         try:
             result = await act(*arguments)
         except asyncio.CancelledError:
@@ -91,13 +85,37 @@ class Deadlines:
             self._calls.discard(call)
             self.strays -= call.stray
 
+    def until(
+        self, loop: asyncio.AbstractEventLoop, limit: float, given_up: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Call *given_up* in *limit* seconds, unless what this returns was called before."""
+        call = self._begin(loop, limit, None, given_up)
+        return lambda: self._calls.discard(call)
+
+    def _begin(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limit: float,
+        task: asyncio.Task[Any] | None,
+        given_up: Callable[[], None] | None,
+    ) -> _Call:
+        call = _Call(task, limit, loop.time() + limit, given_up)
+        self._calls.add(call)
+        if self._timer is None or self._loop is not loop:
+            self._loop = loop
+            self._timer = loop.call_at(call.until, self._sweep)
+        elif call.until < self._timer.when():
+            self._timer.cancel()
+            self._timer = loop.call_at(call.until, self._sweep)
+        return call
+
     def end(self) -> None:
         """Stop looking. Calls that somebody waits for are cut short; those of lanes end with their lane."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         for call in self._calls:
-            if call.given_up is None or call.stray:
+            if call.task is not None and (call.given_up is None or call.stray):
                 call.late += 1
                 call.task.cancel()
 
@@ -105,7 +123,14 @@ class Deadlines:
         loop = asyncio.get_running_loop()
         now = loop.time()
         for call in [call for call in self._calls if call.until <= now]:
-            if not call.late:
+            if call not in self._calls:
+                # Over, by what was given up before it.
+                continue
+            if call.task is None:
+                self._calls.discard(call)
+                if call.given_up is not None:
+                    call.given_up()
+            elif not call.late:
                 call.late = 1
                 call.until = now + GRACE
                 call.task.cancel()

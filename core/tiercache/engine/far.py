@@ -8,8 +8,19 @@ from functools import partial
 from typing import Literal
 
 from tiercache.clock import Clock
-from tiercache.contracts import Counts, FarTier, Heads, Locks, Measured, Record, Scans, Swaps, Wipes
-from tiercache.engine.batching import Reads, Writes
+from tiercache.contracts import (
+    Counts,
+    FarTier,
+    Heads,
+    Locks,
+    Measured,
+    Prompt,
+    Record,
+    Scans,
+    Swaps,
+    Wipes,
+)
+from tiercache.engine.batching import PromptReads, Reads, Writes
 from tiercache.engine.codec import Codec
 from tiercache.engine.guard import DEADLINE, Guard
 from tiercache.engine.ledger import Ledger
@@ -64,6 +75,8 @@ class Far:
         self.recovery = Recovery(self.guard, clock, swap=self.swap, empty=self.empty if wipes else None)
         self.writes = Writes(self.guard, self.recovery, clock)
         self.reads = Reads(self.guard, self.recovery, self.writes, clock)
+        if isinstance(tier, Prompt):
+            self.reads = PromptReads(self.guard, self.recovery, self.writes, clock, tier)
         self.heads: Reads | None = None
         """Brings the first bytes of frames, once the markers are known; None where the tier can't."""
         if isinstance(tier, Heads):

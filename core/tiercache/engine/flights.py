@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tiercache.engine.tasks import begin
+from tiercache.engine.tasks import begin, settle
 from tiercache.entry import MISSING, Missing
 
 if TYPE_CHECKING:
@@ -152,7 +152,8 @@ class Probe:
         """When it began, in the seconds of `Coherence.now`."""
         self.buried = 0
         """The latest tombstone met: older entries of farther tiers are dead."""
-        self.detached = False
+        closing = route.flights.closing
+        self.detached = closing.held > 0 and key in closing
         self.origin = None if route.watch is None else route.watch.origin()
         """The span that this read belongs to."""
         self.failures = 0
@@ -163,16 +164,6 @@ class Probe:
         """The newest stale copy met."""
         self.waiters: list[asyncio.Future[Found | Missing]] = []
         self.loads: Sequence[Load] = ()
-
-    def start(self) -> None:
-        """Ask the first far tier."""
-        route = self.route
-        flights, key = route.flights, self.key
-        closing = flights.closing
-        if closing.held and key in closing:
-            self.detached = True
-        flights.probes[key] = self
-        route.fars[0].reads.submit(self.address, self)
 
     def join(self) -> asyncio.Future[Found | Missing]:
         """Return a future of this caller's own: cancelling it hurts nobody else."""
@@ -205,15 +196,14 @@ class Probe:
         if found is MISSING and self.level < len(route.fars):
             route.fars[self.level].reads.submit(self.address, self)
             return
-        self.finish(found)
+        self.finish(found, arrival)
 
-    def finish(self, found: Found | Missing) -> None:
-        """Give everybody who waits what was *found*."""
+    def finish(self, found: Found | Missing, arrival: Arrival) -> None:
+        """Give everybody who waits what was *found* in *arrival*."""
         probes = self.route.flights.probes
         if probes.get(self.key) is self:
             del probes[self.key]
         for waiter in self.waiters:
-            if not waiter.done():
-                waiter.set_result(found)
+            settle(waiter, found, arrival.woken)
         for load in self.loads:
             load.probed(found, self.stale)

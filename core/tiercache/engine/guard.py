@@ -40,10 +40,14 @@ async def answers(
     act: Callable[[Sequence[Any]], Awaitable[Iterable[Any]]], items: Sequence[Any], kinds: tuple[type, ...]
 ) -> list[Any]:
     """Return what a batch call answers for each of *items*. Raises TierError where it gave something else."""
-    answered = await act(items)
+    return checked(await act(items), len(items), kinds)
+
+
+def checked(answered: Iterable[Any], count: int, kinds: tuple[type, ...]) -> list[Any]:
+    """Return *answered* where it is *count* answers of *kinds*. Raises TierError where it is not."""
     results = answered if type(answered) is list else list(answered)
-    if len(results) != len(items):
-        raise TierError(f"gave {len(results)} answers where {len(items)} were asked for")
+    if len(results) != count:
+        raise TierError(f"gave {len(results)} answers where {count} were asked for")
     if set(map(type, results)).issubset(kinds):
         # What well-made tiers answer, found in C: a tenth of the time that the rest takes.
         return results
@@ -127,6 +131,33 @@ class Guard:
         if self.breaker.state == "closed":
             return self._closed or self._deadlines.strays > 0
         return self._closed or self._deadlines.strays > 0 or self.breaker.barred()
+
+    @property
+    def plain(self) -> bool:
+        """Whether a call would do nothing beside it: all is well, and nobody listens."""
+        return (
+            self._opened
+            and self.available
+            and self.watch is None
+            and self.breaker.state == "closed"
+            and not self._deadlines.strays
+        )
+
+    def began(self, loop: asyncio.AbstractEventLoop, overdue: Callable[[], None]) -> Callable[[], None]:
+        """Take note of a call that is no coroutine, made while the guard is `plain`; *overdue* is called at
+        its deadline. Return what is to be called when it is over.
+        """
+        return self._deadlines.until(loop, self.deadline, overdue)
+
+    def ended(self, seconds: float, *, overdue: bool = False) -> None:
+        """Count such a call, which took so many *seconds*, and went well or was *overdue*."""
+        self.counts.calls += 1
+        self.counts.seconds += seconds
+        if overdue:
+            self.timeouts += 1
+            self.failed(Overdue(f"no answer within {self.deadline:g} s"))
+        else:
+            self.breaker.succeeded()
 
     async def open(self) -> None:
         """Open the tier. Raises TierRefused where it never will work; is content with one that is away."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tiercache.engine.coherence import Coherence
 from tiercache.engine.far import Far
 from tiercache.engine.flights import Found, Probe
+from tiercache.engine.tasks import settle
 from tiercache.entry import MISSING, Missing
 from tiercache.errors import Undecodable, Unserializable
 from tiercache.frame import COUNTER, SEALED, TOMBSTONE, Head
@@ -102,7 +103,7 @@ def judge_all(
     for stamp in stamps:
         clock.observe(stamp)
     near, keep = route.near, route.keeping.keep
-    flights = route.flights.probes
+    flights, woken = route.flights.probes, arrival.woken
     answered: list[str] = []
     for probe, frame, found in zip(probes, frames, founds):  # noqa: B905 - of a lone read it is a tenth
         if found is None:
@@ -119,8 +120,7 @@ def judge_all(
         if flights.get(key) is probe:
             del flights[key]
         for waiter in probe.waiters:
-            if not waiter.done():
-                waiter.set_result(found)
+            settle(waiter, found, woken)
         for load in probe.loads:
             load.probed(found, probe.stale)
     far.guard.counts.hits += len(answered)

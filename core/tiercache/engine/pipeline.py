@@ -193,11 +193,13 @@ class Route:
 
     def probe(self, key: str, *, reading: bool = True) -> Probe:
         """Return the far read that is under way for *key*, or start one. Not *reading*: it is a mere look."""
-        probe = None if self._proves else self.flights.probes.get(key)
+        flights = self.flights
+        probe = Proof(self, key).start() if self._proves else flights.probes.get(key)
         if probe is None:
-            probe = Proof(self, key) if self._proves else Probe(self, key)
-            probe.start()
-        probe.reading = probe.reading or reading
+            probe = flights.probes[key] = Probe(self, key)
+            self.fars[0].reads.submit(probe.address, probe)
+        if reading:
+            probe.reading = True
         return probe
 
     judge = judging.judge

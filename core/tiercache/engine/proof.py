@@ -8,7 +8,7 @@ must see.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from tiercache.engine.batching import Arrival
 from tiercache.engine.flights import Found, Probe
@@ -20,17 +20,17 @@ class Proof(Probe):
 
     __slots__ = ()
 
-    def start(self) -> None:
+    def start(self) -> Self:
         """Ask the authority, past all tiers that are nearer."""
         route = self.route
         assert route.authority is not None
-        self.detached = self.key in route.flights.closing
         route.flights.probes[self.key] = self
         self.level = route.fars.index(route.authority)
         if route.authority.heads is None:
             route.authority.reads.submit(self.address, self)
         else:
             route.authority.heads.submit(self.address, _Asked(self))
+        return self
 
     def told(self, head: bytes | None, arrival: Arrival, *, failed: bool) -> None:
         """Go on with what the authority says of its frame."""
@@ -44,7 +44,7 @@ class Proof(Probe):
         route = self.route
         route.fars[self.level].guard.counts.hits += 1
         route.counts.landed(self.key, self.level, hit=True, failed=False)
-        self.finish(found)
+        self.finish(found, arrival)
 
     def _same(self, head: bytes) -> Found | None:
         """Return the near copy where *head* is of the very entry, and it is alive."""

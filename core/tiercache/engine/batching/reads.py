@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from tiercache.clock import Clock
 from tiercache.engine.guard import FRAMES, Guard, answers
 from tiercache.engine.recovery import Recovery
-from tiercache.engine.tasks import begin
+from tiercache.engine.tasks import Woken, begin, wake
 
 if TYPE_CHECKING:
     from tiercache.engine.batching.writes import Writes
@@ -24,7 +24,7 @@ MOST_KEYS: Final = 512
 class Arrival:
     """What came together from a far tier: what is asked of clocks and leases once for all of it."""
 
-    __slots__ = ("beyond", "keeping", "monotonic", "now", "terms", "trusted")
+    __slots__ = ("beyond", "keeping", "monotonic", "now", "terms", "trusted", "woken")
 
     def __init__(self, clock: Clock) -> None:
         self.now = clock.micros()
@@ -39,6 +39,8 @@ class Arrival:
         """For how many microseconds after its end."""
         self.terms: Terms | None = None
         """The terms that it was kept by."""
+        self.woken: Woken = []
+        """Who waited for it, and has yet to be told."""
 
 
 class Landing(Protocol):
@@ -62,7 +64,9 @@ class Landing(Protocol):
 class Reads:
     """The reads of one far tier, one batch in flight at a time."""
 
-    __slots__ = ("_act", "_batch", "_clock", "_guard", "_recovery", "_task", "_turn", "_waiting", "_writes")
+    __slots__ = (
+        "_act", "_batch", "_clock", "_guard", "_recovery", "_task", "_turn", "_waiting", "_writes", "busy",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -80,6 +84,8 @@ class Reads:
         self._waiting: dict[str, Landing] = {}
         self._batch: dict[str, Landing] = {}
         self._task: asyncio.Task[None] | None = None
+        self.busy = False
+        """Whether something is in flight."""
         self._turn = 0
         """Number of the task; what has an earlier one was given up. To ask asyncio which task runs takes a
         system call on Python 3.11.
@@ -93,20 +99,25 @@ class Reads:
             return
         waiting = self._waiting
         if address in waiting:
-            waiting[address] = _Several(waiting[address], landing)
+            waiting[address] = both(waiting[address], landing)
             return
         waiting[address] = landing
-        if self._task is None:
-            self._turn += 1
-            self._task = begin(self._run(self._turn), "tiercache-reads")
+        if not self.busy:
+            self._start()
+
+    def _start(self) -> None:
+        """Begin to read what waits, where nothing is under way."""
+        self._turn += 1
+        self.busy = True
+        self._task = begin(self._run(self._turn), "tiercache-reads")
+
+    def together(self) -> None:
+        """Know that more than one is about to be submitted."""
 
     def _missed(self, landing: Landing) -> None:
-        landing.land(None, Arrival(self._clock), failed=True)
-
-    @property
-    def busy(self) -> bool:
-        """Whether something is in flight."""
-        return self._task is not None
+        arrival = Arrival(self._clock)
+        landing.land(None, arrival, failed=True)
+        wake(arrival.woken)
 
     async def idle(self) -> None:
         """Wait until nothing is in flight."""
@@ -132,25 +143,26 @@ class Reads:
                 frames = await self._guard.call(answers, act, keys, FRAMES, given_up=self._give_up)
                 if self._turn != turn:
                     return
-                self._land(frames)
-                if frames is not None:
-                    if self._recovery.any:
-                        self._writes.replay()
-                elif self._guard.timeouts != timeouts:
-                    # It hangs. Whoever waits behind has waited long enough, too.
-                    self._batch, self._waiting = self._waiting, {}
-                    self._land(None)
+                wake(self._land(frames))
+                if frames is None and self._guard.timeouts != timeouts:
+                    self._despair()
         finally:
             if self._turn == turn:
                 self._give_up()
 
-    def _land(self, frames: list[bytes | None] | None) -> None:
+    def _despair(self) -> None:
+        """Let all miss who wait behind a call that hung: they have waited long enough, too."""
+        self._batch, self._waiting = self._waiting, {}
+        wake(self._land(None))
+
+    def _land(self, frames: list[bytes | None] | None) -> Woken:
+        """Hand out what came; return who is to be woken."""
         batch, self._batch = self._batch, {}
         arrival = Arrival(self._clock)
         if frames is None:
             for landing in batch.values():
                 landing.land(None, arrival, failed=True)
-            return
+            return arrival.woken
         counts, recovery = self._guard.counts, self._recovery
         if recovery.any:
             for (address, landing), frame in zip(batch.items(), frames, strict=True):
@@ -159,22 +171,27 @@ class Reads:
                 if frame is not None and not hidden:
                     counts.bytes_read += len(frame)
                 landing.land(None if hidden else frame, arrival, failed=hidden)
-            return
+            self._writes.replay()
+            return arrival.woken
         counts.bytes_read += sum([len(frame) for frame in frames if frame is not None])
         landings = [*batch.values()]
         if len(set(map(type, landings))) == 1:
             landings[0].land_all(landings, frames, arrival)
-            return
+            return arrival.woken
         for landing, frame in zip(landings, frames, strict=True):
             landing.land(frame, arrival, failed=False)
+        return arrival.woken
 
     def _give_up(self) -> None:
         """Leave the task to itself; whoever waits has missed."""
         self._task = None
+        self.busy = False
         self._turn += 1
+        woken: Woken = []
         while self._batch or self._waiting:
-            self._land(None)
+            woken += self._land(None)
             self._batch, self._waiting = self._waiting, {}
+        wake(woken)
 
     def _take(self) -> dict[str, Landing]:
         if len(self._waiting) <= MOST_KEYS:
@@ -206,6 +223,11 @@ class _Several:
         """Hand each its own."""
         for landing, frame in zip(landings, frames, strict=True):
             landing.land(frame, arrival, failed=False)
+
+
+def both(first: Landing, second: Landing) -> Landing:
+    """Return one that stands for both."""
+    return _Several(first, second)
 
 
 def _each(landing: Landing) -> Sequence[Landing]:

@@ -1,12 +1,23 @@
-"""Scans, Wipes, Swaps, Counts, Marks, Heads."""
+"""Scans, Wipes, Swaps, Counts, Marks, Prompt, Heads."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
-from tiercache.contracts import Counts, FarTier, FarTierConfig, Heads, Marks, Scans, Swaps, Wipes
+from tiercache.contracts import (
+    Counts,
+    FarTier,
+    FarTierConfig,
+    Heads,
+    Marks,
+    Prompt,
+    Scans,
+    Swaps,
+    Wipes,
+)
 from tiercache.frame import COUNTER, TOMBSTONE, stamp_of, unpack
 from tiercache.testing.tiers.frames import raised, record_of
 from tiercache.testing.tiers.ground import HOSTILE, Address, Ground, finish
@@ -252,6 +263,59 @@ class Abilities(Ground):
             assert dict(runner.run(finish(other.marks()))) == found
             runner.run(other.mark({}, 2**63 - 1))
             runner.run(other.close())
+
+    def test_a_prompt_read_brings_what_a_read_brings_in_a_turn_of_the_loop_of_its_own(
+        self, tier: FarTier, context: Surroundings, address: Address, runner: asyncio.Runner
+    ) -> None:
+        if not isinstance(tier, Prompt):
+            pytest.skip("the tier does not implement Prompt")
+        prompt: Prompt = tier
+        over = context.clock.micros() - 1
+        names = ["a", "é", *HOSTILE, *(f"k{number}" for number in range(300))]
+        runner.run(tier.write([record_of(address(name), name.encode()) for name in names]))
+        runner.run(tier.write([record_of(address("gone"), expires_at=over)]))
+
+        async def asked(keys: list[str]) -> Sequence[bytes | None] | None:
+            heard: list[Sequence[bytes | None] | None] = []
+            came = asyncio.Event()
+
+            def answered(frames: Sequence[bytes | None] | None) -> None:
+                assert asyncio.current_task() is None, "answered from within a task"
+                heard.append(frames)
+                came.set()
+
+            assert prompt.read_soon(keys, answered), "refused while nothing is wrong"
+            assert heard == [], "answered before read_soon returned"
+            async with asyncio.timeout(10):
+                await came.wait()
+            await asyncio.sleep(0.01)
+            (frames,) = heard
+            return frames
+
+        for keys in (["é"], ["none"], ["a", "none", "gone", "é"], [*names, "none"]):
+            addresses = [address(key) for key in keys]
+            frames = runner.run(asked(addresses))
+            assert frames is not None
+            assert list(frames) == list(runner.run(finish(tier.read(addresses))))
+
+    def test_a_prompt_read_of_a_closed_tier_is_refused_or_fails(
+        self, config: FarTierConfig, context: Surroundings, address: Address, runner: asyncio.Runner
+    ) -> None:
+        tier = config.build(context)
+        if not isinstance(tier, Prompt):
+            pytest.skip("the tier does not implement Prompt")
+        heard: list[Sequence[bytes | None] | None] = []
+
+        async def ask() -> bool:
+            begun = tier.read_soon([address("a")], heard.append)
+            await asyncio.sleep(0.1)
+            return begun
+
+        assert runner.run(ask()) == bool(heard)
+        runner.run(tier.open())
+        runner.run(tier.close())
+        assert runner.run(ask()) == bool(heard)
+        assert set(heard) <= {None}
 
     def test_heads_are_the_beginnings_of_frames_and_tell_of_markers(
         self, tier: FarTier, context: Surroundings, address: Address, runner: asyncio.Runner

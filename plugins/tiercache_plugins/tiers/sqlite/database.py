@@ -101,6 +101,21 @@ class Database:
         """Return `act(connection, *arguments)` from the connection that reads. Raises TierError."""
         return await self._do(True, act, *arguments)
 
+    def read_soon(self, answered: Callable[[Any], object], act: Callable[..., Any], *arguments: Any) -> bool:
+        """Begin what `read` does where the connection is there; call *answered* with what it brought, or with
+        None where it failed: `read` knows what to do then. Return whether it was begun.
+        """
+        link = self._reader
+        if link is None or self._changing.locked() or self._pid != os.getpid():
+            return False
+
+        def arrive(result: Any, error: BaseException | None) -> None:
+            if error is None:
+                self._strikes[True] = 0
+            answered(result)
+
+        return link.send(arrive, self._checked, link, act, *arguments)
+
     async def write(self, act: Callable[..., T], *arguments: Any) -> T:
         """Return `act(connection, *arguments)` from the connection that writes. Raises TierError."""
         return await self._do(False, act, *arguments)

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import Context
+from functools import partial
 from typing import Any, Final, TypeVar
 
 log = logging.getLogger("tiercache.tier")
@@ -66,6 +66,13 @@ class Link:
         result: T = await self._desk.ask(act, self.raw, *arguments)
         return result
 
+    def send(self, arrive: Arrive, act: Callable[..., Any], *arguments: Any) -> bool:
+        """Begin what `run` does, and call *arrive* when it is done; return False where the link is closed."""
+        if self._over:
+            return False
+        self._desk.send(asyncio.get_running_loop(), arrive, act, (self.raw, *arguments))
+        return True
+
     async def close(self) -> bool:
         """Close the connection; interrupt what is under way, and leave the thread to its fate where that
         does not help. Return whether it went well.
@@ -93,31 +100,10 @@ class Link:
         self._desk.leave()
 
 
-class _Answer(asyncio.Future[Any]):
-    """A future that wakes the task that waits for it without another turn of the loop: 4 µs of a read."""
+Arrive = Callable[[Any, BaseException | None], object]
+"""Takes what a function returned, or raised. Called by the loop, never from within a task."""
 
-    __slots__ = ("_waiting",)
-
-    def add_done_callback(self, fn: Callable[[Any], object], *, context: Context | None = None) -> None:
-        super().add_done_callback(fn, context=context)
-        self._waiting = fn, context
-
-    def arrive(self, result: Any, error: BaseException | None) -> None:
-        """Take what the thread brings. Called by the loop, never from within a task."""
-        if self.done():
-            return
-        waiting, context = getattr(self, "_waiting", (None, None))
-        if waiting is not None:
-            self.remove_done_callback(waiting)
-        if error is None:
-            self.set_result(result)
-        else:
-            self.set_exception(error)
-        if waiting is not None and context is not None:
-            context.run(waiting, self)
-
-
-_Errand = tuple[_Answer, Callable[..., Any], tuple[Any, ...]]
+_Errand = tuple[asyncio.AbstractEventLoop, Arrive, Callable[..., Any], tuple[Any, ...]]
 
 
 class _Desk:
@@ -137,9 +123,16 @@ class _Desk:
 
     async def ask(self, act: Callable[..., Any], *arguments: Any) -> Any:
         """Return what `act(*arguments)` brings in the thread."""
-        answer = _Answer(loop=asyncio.get_running_loop())
-        self._put((answer, act, arguments))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
+        self.send(loop, partial(_arrive, answer), act, arguments)
         return await answer
+
+    def send(
+        self, loop: asyncio.AbstractEventLoop, arrive: Arrive, act: Callable[..., Any], arguments: Any
+    ) -> None:
+        """Call `act(*arguments)` in the thread, and then *arrive* in *loop*."""
+        self._put((loop, arrive, act, arguments))
 
     def _put(self, errand: _Errand | None) -> None:
         self._errands.append(errand)
@@ -170,8 +163,17 @@ class _Desk:
         os.close(self._hears)
 
 
+def _arrive(answer: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(result)
+    else:
+        answer.set_exception(error)
+
+
 def _do(errand: _Errand) -> None:
-    answer, act, arguments = errand
+    loop, arrive, act, arguments = errand
     result: Any = None
     error: BaseException | None = None
     try:
@@ -179,6 +181,6 @@ def _do(errand: _Errand) -> None:
     except BaseException as failure:  # noqa: BLE001 - raised where it is awaited
         error = failure
     try:
-        answer.get_loop().call_soon_threadsafe(answer.arrive, result, error)
+        loop.call_soon_threadsafe(arrive, result, error)
     except RuntimeError as closed:
         log.debug("nobody is left to hear what the database answers: %s", closed)

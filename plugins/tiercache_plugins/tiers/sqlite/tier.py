@@ -71,13 +71,24 @@ class SqliteTier:
     async def read(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """Return the frame of each key."""
         frames = await self._database.read(self._rows.read, keys) if keys else []
-        if self._noting is None:
-            now = self._clock.monotonic()
-            since = now - self._noted_at
-            if since > _LONG or (since > _SHORT and self._rows.pressing):
-                self._noted_at = now
-                self._noting = asyncio.ensure_future(self._note())
+        self._note_in_time()
         return frames
+
+    def read_soon(
+        self, keys: Sequence[str], answered: Callable[[Sequence[bytes | None] | None], object]
+    ) -> bool:
+        """Begin what `read` does, where the file is open."""
+        self._note_in_time()
+        return self._database.read_soon(answered, self._rows.read, keys)
+
+    def _note_in_time(self) -> None:
+        if self._noting is not None:
+            return
+        now = self._clock.monotonic()
+        since = now - self._noted_at
+        if since > _LONG or (since > _SHORT and self._rows.pressing):
+            self._noted_at = now
+            self._noting = asyncio.ensure_future(self._note())
 
     async def _note(self) -> None:
         try:
