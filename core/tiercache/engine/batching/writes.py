@@ -14,7 +14,7 @@ from tiercache.engine.batching.reads import MOST_KEYS
 from tiercache.engine.codec import tombstone
 from tiercache.engine.guard import FRAMES, NUMBERS, Guard, answers
 from tiercache.engine.recovery import Recovery
-from tiercache.engine.tasks import begin
+from tiercache.engine.tasks import Woken, begin, settle, wake
 
 log = logging.getLogger("tiercache.engine")
 
@@ -207,9 +207,10 @@ class Writes:
             for op in batch:
                 self._miss(op)
         else:
+            woken: Woken = []
             for op, result in zip(batch, results, strict=True):
-                if not op.done.done():
-                    op.done.set_result(result)
+                settle(op.done, result, woken)
+            wake(woken)
         if self._guard.timeouts != timeouts:
             # It hangs. Whoever waits behind has waited long enough, too.
             while self._queue:
