@@ -82,8 +82,7 @@ def test_who_is_woken_by_the_loop_goes_on_at_once_and_who_is_woken_by_a_task_in_
         await asyncio.sleep(0)
 
         def landed():
-            for future in futures:
-                settle(future, "here", woken)
+            settle(futures, "here", woken)
             assert heard == []
             wake(woken)
             assert heard == [(0, "here"), (1, "here"), (2, "here")]
@@ -95,8 +94,7 @@ def test_who_is_woken_by_the_loop_goes_on_at_once_and_who_is_woken_by_a_task_in_
         woken = []
         futures, tasks = waiting(3, heard)
         await asyncio.sleep(0)
-        for future in futures:
-            settle(future, "there", woken)
+        settle(futures, "there", woken)
         wake(woken)
         assert heard == []
         await asyncio.sleep(0)
@@ -120,7 +118,7 @@ def test_each_goes_on_in_its_own_context():
 
         task = asyncio.create_task(one())
         await asyncio.sleep(0)
-        settle(future, None, woken)
+        settle([future], None, woken)
         asyncio.get_running_loop().call_soon(wake, woken)
         await task
         assert heard == ["mine"]
@@ -135,8 +133,7 @@ def test_who_has_left_is_not_woken_and_who_leaves_meanwhile_is_cancelled():
         await asyncio.sleep(0)
         tasks[0].cancel()
         await asyncio.sleep(0)
-        for future in futures:
-            settle(future, "here", woken)
+        settle(futures, "here", woken)
         tasks[1].cancel()
         wake(woken)
         await asyncio.wait(tasks)
@@ -150,7 +147,7 @@ def test_a_future_that_nobody_waits_for_yet_has_its_result_and_several_who_wait_
     async def main():
         woken = []
         early = asyncio.get_running_loop().create_future()
-        settle(early, 1, woken)
+        settle([early], 1, woken)
         assert woken == []
         assert await early == 1
         shared = asyncio.get_running_loop().create_future()
@@ -160,7 +157,7 @@ def test_a_future_that_nobody_waits_for_yet_has_its_result_and_several_who_wait_
 
         tasks = [asyncio.create_task(wait()) for _ in range(3)]
         await asyncio.sleep(0)
-        settle(shared, 2, woken)
+        settle([shared], 2, woken)
         wake(woken)
         assert await asyncio.gather(*tasks) == [2, 2, 2]
 
@@ -181,8 +178,7 @@ def test_one_that_leaves_the_program_keeps_nobody_from_waking():
         leaving = asyncio.ensure_future(leave(first))
         left.append(leaving)
         await asyncio.sleep(0)
-        for future in (first, *futures):
-            settle(future, "here", woken)
+        settle((first, *futures), "here", woken)
         asyncio.get_running_loop().call_soon(wake, woken)
         await asyncio.wait([leaving])
 

@@ -7,6 +7,7 @@ one `get` for dict and OrderedDict would be slow on both. What they share is wri
 from __future__ import annotations
 
 import contextlib
+from threading import get_ident
 from typing import Any, ClassVar
 
 from tiercache.cache import Cache
@@ -154,7 +155,9 @@ class Careful(Cache):
         self, key: str, default: Any = None, *, route: str | None = None, as_type: Any = None
     ) -> Any:
         """As `Cache.get`."""
-        way = self._way(key, route)
+        if self._home._thread_id != get_ident():  # noqa: SLF001 - as `_way`, without its call
+            self._here()
+        way = self._house.way(key, route)
         if way.direct and as_type is None and key not in way.flights.loads:
             # What `_miss` comes to here, without its coroutine.
             way.counts.near_misses += 1

@@ -203,7 +203,6 @@ class Probe:
         probes = self.route.flights.probes
         if probes.get(self.key) is self:
             del probes[self.key]
-        for waiter in self.waiters:
-            settle(waiter, found, arrival.woken)
+        settle(self.waiters, found, arrival.woken)
         for load in self.loads:
             load.probed(found, self.stale)

@@ -104,9 +104,10 @@ def judge_all(
         clock.observe(stamp)
     near, keep = route.near, route.keeping.keep
     flights, woken = route.flights.probes, arrival.woken
-    answered: list[str] = []
+    late: list[Probe] = []
     for probe, frame, found in zip(probes, frames, founds):  # noqa: B905 - of a lone read it is a tenth
         if found is None:
+            late.append(probe)
             probe.land(frame, arrival, failed=False)
             continue
         key = probe.key
@@ -114,17 +115,20 @@ def judge_all(
             try:
                 keep(key, found, probe.began, arrival)
             except Exception:  # noqa: BLE001 - `land` meets it again, and says so
+                late.append(probe)
                 probe.land(frame, arrival, failed=False)
                 continue
-        answered.append(key)
-        if flights.get(key) is probe:
-            del flights[key]
-        for waiter in probe.waiters:
-            settle(waiter, found, woken)
-        for load in probe.loads:
-            load.probed(found, probe.stale)
-    far.guard.counts.hits += len(answered)
-    route.counts.answered(answered)
+        if (joined := flights.pop(key, None)) is not probe and joined is not None:
+            # Begun after this one was detached.
+            flights[key] = joined
+        settle(probe.waiters, found, woken)
+        if probe.loads:
+            for load in probe.loads:
+                load.probed(found, probe.stale)
+    far.guard.counts.hits += len(probes) - len(late)
+    patterns = route.counts.patterns.declared
+    keys = [probe.key for probe in probes if probe not in late] if patterns else ()
+    route.counts.answered(len(probes) - len(late), keys)
 
 
 def informed(coherence: Coherence, arrival: Arrival) -> bool:

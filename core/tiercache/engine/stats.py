@@ -132,19 +132,17 @@ class RouteCounts:
             patterns = self.patterns
             (patterns.of(key) if patterns.declared else patterns.other).hits += 1
 
-    def answered(self, keys: Sequence[str]) -> None:
-        """Count reads of *keys* that the first far tier answered."""
+    def answered(self, count: int, keys: Sequence[str]) -> None:
+        """Count so many reads that the first far tier answered; of *keys*, where patterns are declared."""
         far = self.far
         if not far:
             far.append([0, 0, 0])
-        far[0][0] += len(keys)
-        self.near_promotions += len(keys)
-        patterns = self.patterns
-        if not patterns.declared:
-            patterns.other.hits += len(keys)
-            return
+        far[0][0] += count
+        self.near_promotions += count
+        if not self.patterns.declared:
+            self.patterns.other.hits += count
         for key in keys:
-            patterns.of(key).hits += 1
+            self.patterns.of(key).hits += 1
 
     def missed(self, key: str) -> None:
         """Count a read that no tier could answer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context
 from typing import Any, Final, TypeVar
 
@@ -31,19 +31,20 @@ def begin(
     return asyncio.Task(running, loop=loop or asyncio.get_running_loop(), name=name, context=context)
 
 
-def settle(waiter: asyncio.Future[T], result: T, woken: Woken) -> None:
-    """Give *waiter* its result, if it still waits; whom that concerns is put into *woken*, for `wake`.
+def settle(waiters: Iterable[asyncio.Future[T]], result: T, woken: Woken) -> None:
+    """Give those of *waiters* that still wait their result; whom that concerns is put into *woken*.
 
     A future tells each by a callback in the loop's next turn, which asyncio makes in Python: 0.5 µs, half of
     what it takes to wake a task. Where many wake together one does for all, and often none is needed.
     """
-    if waiter.done():
-        return
-    if _TOLD:
-        for told, context in waiter._callbacks or ():  # noqa: SLF001
-            waiter.remove_done_callback(told)
-            woken.append((context.run, told, waiter))
-    waiter.set_result(result)
+    for waiter in waiters:
+        if waiter.done():
+            continue
+        if _TOLD:
+            for told, context in waiter._callbacks or ():  # noqa: SLF001
+                waiter.remove_done_callback(told)
+                woken.append((context.run, told, waiter))
+        waiter.set_result(result)
 
 
 def wake(woken: Woken) -> None:

@@ -173,7 +173,7 @@ class Reads:
                 landing.land(None if hidden else frame, arrival, failed=hidden)
             self._writes.replay()
             return arrival.woken
-        counts.bytes_read += sum([len(frame) for frame in frames if frame is not None])
+        counts.bytes_read += sum(map(len, filter(None, frames)))
         landings = [*batch.values()]
         if len(set(map(type, landings))) == 1:
             landings[0].land_all(landings, frames, arrival)

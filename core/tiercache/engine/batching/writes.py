@@ -209,7 +209,7 @@ class Writes:
         else:
             woken: Woken = []
             for op, result in zip(batch, results, strict=True):
-                settle(op.done, result, woken)
+                settle((op.done,), result, woken)
             wake(woken)
         if self._guard.timeouts != timeouts:
             # It hangs. Whoever waits behind has waited long enough, too.

@@ -79,19 +79,27 @@ class Rows:
     def read(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[bytes | None]:
         """Return the frame of each key."""
         now = self._clock.micros()
-        frames: list[bytes | None] = [None] * len(keys)
+        frames: list[bytes | None] = []
         read: list[int] = []
-        for start, part in _lists([key.encode() for key in keys]):
+        for part in _lists([key.encode() for key in keys]):
+            some: list[bytes | None] = [None] * len(part)
             found = connection.execute(sql.READ[len(part)], part).fetchall()
             for place, row, expires, checksum, frame in found:
-                if not _sound(part[place], expires, checksum, frame):
+                try:
+                    sound = checksum == crc32(frame, crc32(part[place], crc32(expires.to_bytes(8))))
+                except _UNSOUND:
+                    sound = False
+                if not sound:
                     self.counts.corrupt += 1
                     self._damaged.append((row, checksum))
                 elif expires > now:
-                    frames[start + place] = frame
+                    some[place] = frame
                     read.append(row)
+            frames += some
         if read and self.ranking.watches:
             self._room.readings.note(read, now)
+        # What lists are filled up with is found nowhere.
+        del frames[len(keys) :]
         return frames
 
     def page(
@@ -180,7 +188,7 @@ class Rows:
         self, connection: sqlite3.Connection, keys: Sequence[bytes], now: int
     ) -> dict[bytes, Standing]:
         standing: dict[bytes, Standing] = {}
-        for _, part in _lists(keys):
+        for part in _lists(keys):
             # Row by row: what stands may be large.
             for place, row, expires, checksum, size, due, frame in connection.execute(
                 sql.STANDING[len(part)], part
@@ -316,22 +324,25 @@ class Rows:
             return frame
 
 
-def _lists(keys: Sequence[bytes]) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield *keys* in parts that there is a statement for, filled up, each with where it begins."""
+def _lists(keys: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Yield *keys* in parts that there is a statement for; the last is filled up."""
     for start in range(0, len(keys), sql.LISTS[-1]):
         part = [*keys[start : start + sql.LISTS[-1]]]
         part += [sql.FILLER] * (sql.LISTS[bisect_left(sql.LISTS, len(part))] - len(part))
-        yield start, part
+        yield part
 
 
 def _checksum(key: bytes, expires: int, frame: bytes) -> int:
     return crc32(frame, crc32(key, crc32(expires.to_bytes(8))))
 
 
+_UNSOUND: Final = (TypeError, AttributeError, OverflowError)
+
+
 def _sound(key: Any, expires: Any, checksum: object, frame: Any) -> bool:
     # A damaged row may hold anything: SQLite's types belong to the value, not to the column. What is of
     # another type, or negative, has no checksum; to look at each type first took as long as the sum.
     try:
-        return checksum == crc32(frame, crc32(key, crc32(expires.to_bytes(8))))
-    except (TypeError, AttributeError, OverflowError):
+        return checksum == _checksum(key, expires, frame)
+    except _UNSOUND:
         return False
