@@ -75,6 +75,10 @@ class Setting:
     reopens: bool
     cancels: float
     bus: bool
+    prompt: bool
+    """Whether tiers are read without a task."""
+    together: bool
+    """Whether all who are woken at once go on in one step of the loop."""
 
     @classmethod
     def draw(cls, seed: int) -> Setting:
@@ -96,6 +100,8 @@ class Setting:
             reopens=chance.random() < 0.3,
             cancels=chance.choice((0.0, 0.1, 0.3)),
             bus=chance.random() < 0.6,
+            prompt=chance.random() < 0.5,
+            together=chance.random() < 0.5,
         )
 
     @property

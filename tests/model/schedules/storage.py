@@ -290,6 +290,35 @@ class Line:
         await self._call("mark", (), lambda late: self.store.mark(self.process, markers, below))
 
 
+class PromptLine(Line):
+    """The same, which can be read without a coroutine."""
+
+    def __init__(self, process: str, store: Store, weather: Weather) -> None:
+        super().__init__(process, store, weather)
+        self._asked: set[asyncio.Task[Any]] = set()
+
+    def read_soon(
+        self, keys: Sequence[str], answered: Callable[[Sequence[bytes | None] | None], object]
+    ) -> bool:
+        if self.weather.chance.random() < 0.05:
+            return False
+        asked = asyncio.get_running_loop().create_task(self.read(keys))
+
+        def done(_: Any) -> None:
+            self._asked.discard(asked)
+            answered(None if asked.cancelled() or asked.exception() else asked.result())
+
+        self._asked.add(asked)
+        asked.add_done_callback(done)
+        return True
+
+    async def close(self) -> None:
+        for asked in (under_way := set(self._asked)):
+            asked.cancel()
+        if under_way:
+            await asyncio.wait(under_way)
+
+
 class HalfDone(Exception):
     """A batch ends in the middle."""
 

@@ -16,7 +16,7 @@ from unittest import mock
 from model.schedules.log import Act, Loading, Log
 from model.schedules.loop import Loop, Stuck
 from model.schedules.setting import Setting
-from model.schedules.storage import BUILDING, Line, Store, Weather
+from model.schedules.storage import BUILDING, Line, PromptLine, Store, Weather
 from tiercache import Cache, Clock, Loaded
 from tiercache.cache.variants import variant
 from tiercache.config.build import build
@@ -50,7 +50,8 @@ class Process:
 
     def line(self, tier: str) -> Line:
         store = self.world.store(tier if tier == "shared" else f"{tier} of {self.host}")
-        return Line(self.name, store, self.world.weather)
+        kind = PromptLine if self.world.setting.prompt else Line
+        return kind(self.name, store, self.world.weather)
 
 
 class Seat:
@@ -275,6 +276,8 @@ def _surroundings(world: World) -> Iterator[list[str]]:
             mock.patch("tiercache.engine.guard.WIPING", 5.0),
             mock.patch("tiercache.engine.guard.OPENING", 5.0),
             mock.patch("tiercache.engine.breaker.LONGEST_PAUSE", 4.0),
+            # Each by himself, whoever goes on may be any of them.
+            mock.patch("tiercache.engine.tasks._TOLD", world.setting.together),
         ):
             yield told
     finally:
