@@ -245,6 +245,24 @@ def test_an_error_of_a_bulk_load_that_everybody_left_is_not_called_lost():
     run(scenario)
 
 
+def test_what_one_call_loads_is_dated_before_the_call_whichever_of_its_loads_runs_first():
+    async def scenario():
+        async with cached() as cache:
+            loads = cache._house.routes["all"].flights.loads
+
+            async def loader(keys):
+                called = cache._clock.stamp()
+                await turns()
+                assert [loads[key].began < called for key in keys] == [True] * len(keys)
+                return dict.fromkeys(keys, 1)
+
+            keys = [f"k{number}" for number in range(5)]
+            assert await cache.get_or_set_many(keys, loader) == dict.fromkeys(keys, 1)
+
+    for seed in range(20):
+        run(scenario, "any", seed)
+
+
 def test_a_glob_reaches_what_is_on_its_way_to_a_tier():
     async def scenario():
         async with cached(("shelf",)) as cache:

@@ -161,6 +161,10 @@ class Loading(Reading):
                         # Without its turn it waits for another process, and for a result that may never come.
                         own = bulk if leads(way, key, turns) else Bulk(loader, [key])
                         load = Load(way, key, partial(own.one, key), lives[key])
+                        if own is bulk:
+                            # The loader is called once the first of them runs; others may run later, and
+                            # what has changed between is newer than what they bring.
+                            load.since, load.began = way.moment(), way.clock.stamp()
                         if isinstance(turn, Lease):
                             load.lease = turn
                             del turns[key]

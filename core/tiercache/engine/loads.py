@@ -49,7 +49,7 @@ class Load:
         self.killed = 0
         """Stamp of the marker that killed what it brought, which is stored nowhere."""
         self.began = 0
-        """Stamp of its beginning."""
+        """Stamp of its beginning, or of that of the call that loads its key with others; 0 before it."""
         self.landed: Any | Missing = MISSING
         """The value, once the loader has brought it."""
         self.loading = False
@@ -200,10 +200,10 @@ class Load:
         try:
             self.loading = True
             self.place.enter()
-            self.since, self.began = self.route.moment(), self.route.clock.stamp()
-            counts = self.route.counts
-            counts.loads += 1
-            counts.patterns.of(self.key).loads += 1
+            if not self.began:
+                self.since, self.began = self.route.moment(), self.route.clock.stamp()
+            self.route.counts.loads += 1
+            self.route.counts.patterns.of(self.key).loads += 1
             watch = self.route.watch
             if watch is None:
                 writes = await self._bring(self.began)

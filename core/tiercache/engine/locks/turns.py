@@ -151,9 +151,9 @@ class Turns:
             near.remove(load.key)
 
     def _attach(self, load: Load) -> None:
-        """Let *load* be joined again where its key changed while it waited: it has not begun yet."""
+        """Let *load* be joined again where its key changed while it waited, and it has not begun yet."""
         loads = self._route.flights.loads
-        if load.detached and load.key not in loads:
+        if load.detached and not load.began and load.key not in loads:
             load.renew()
             loads[load.key] = load
 
