@@ -12,6 +12,9 @@ from model.schedules.storage import DEADLINE
 from model.schedules.world import CALM, HORIZON, TAGS, Process, Seat, World
 from tiercache import MISSING
 
+LONGEST = 10.0
+"""Seconds of an outage."""
+
 WEIGHTS = {
     "get": 20, "get_many": 4, "get_or_set": 26, "get_or_set_many": 4, "set": 12, "set_many": 3, "delete": 10,
     "delete_many": 2, "tags": 5, "prefix": 3, "match": 2, "clear": 2, "refresh": 3, "expire": 2, "add": 2,
@@ -93,7 +96,7 @@ def _outage(world: World, seat: Seat) -> None:
     where = chance.choice(("", seat.process.name)), chance.choice(tuple(world.stores))
     out[where] = chance.choice(("refuse", "hang"))
     world.log.tell(world.loop.ticks, f"    outage: {where} {out[where]}")
-    world.loop.call_later(DEADLINE * chance.expovariate(0.5), out.pop, where, None)
+    world.loop.call_later(min(DEADLINE * chance.expovariate(0.5), LONGEST), out.pop, where, None)
 
 
 async def _maybe_cancelled(world: World, process: Process, kind: str) -> None:
