@@ -30,6 +30,8 @@ class Prompted(Able):
     def read_soon(self, keys, answered):
         if self.manner == "refuse":
             return False
+        if self.manner == "raise":
+            raise RuntimeError("a bug")
         self.prompt.append(list(keys))
         frames = [self.standing(key) for key in keys]
         if self.manner == "fail":
@@ -134,7 +136,7 @@ def test_no_call_carries_more_keys_than_the_limit_and_none_is_lost():
     run(scenario)
 
 
-@pytest.mark.parametrize("manner", ["refuse", "fail", "short", "odd"])
+@pytest.mark.parametrize("manner", ["refuse", "raise", "fail", "short", "odd"])
 def test_what_it_can_not_answer_is_asked_for_the_other_way(manner):
     async def scenario(cache, shelf):
         shelf.manner = manner
@@ -163,6 +165,7 @@ def test_a_failure_is_counted_once_and_what_follows_it_goes_the_guarded_way_unti
         assert await cache.get("k1") == 1
         assert cache.stats().tiers["shelf"].available
         assert shelf.prompt == []
+        await cache._house.fars["shelf"].reads.idle()
         assert await cache.get("k1") == 1
         assert len(shelf.prompt) == 1
 
@@ -201,6 +204,28 @@ def test_one_that_hangs_is_a_miss_at_its_deadline_for_all_who_wait_and_its_late_
         await asyncio.sleep(0)
         assert await cache.get("k1") == 1
         assert cache.stats().tiers["shelf"].available
+
+    run(scenario)
+
+
+def test_a_second_answer_is_nobodys_whoever_waits_by_then():
+    async def scenario(cache, shelf):
+        shelf.manner = "hold"
+        first = asyncio.create_task(cache.get("k1"))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(cache.get("k2"))
+        await asyncio.sleep(0)
+        ((answered, frames),) = shelf.held
+        shelf.release()
+        assert await first == 1
+        # The second is on its way.
+        assert len(shelf.held) == 1
+        asyncio.get_running_loop().call_soon(answered, frames)
+        await asyncio.sleep(0.01)
+        assert not second.done()
+        shelf.release()
+        assert await second == 2
+        assert cache.stats().tiers["shelf"].corrupt == 0
 
     run(scenario)
 

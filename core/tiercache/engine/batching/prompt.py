@@ -60,13 +60,18 @@ class PromptReads(Reads):
         """Send what waits."""
         if self._turn != turn:
             return
+        # Of its own, so that what answers twice answers nobody's question the second time.
+        self._turn = turn = turn + 1
         batch = self._batch = self._take()
         self._left_at = perf_counter()
-        answered = partial(self._answered, loop, turn, len(batch))
-        if not self._tier.read_soon(list(batch), answered):
-            self._with_task()
-            return
         self._over = self._guard.began(loop, partial(self._overdue, turn))
+        try:
+            begun = self._tier.read_soon(list(batch), partial(self._answered, loop, turn, len(batch)))
+        except Exception:  # noqa: BLE001 - a plugin may raise anything; `read` says what it was
+            begun = False
+        if not begun and self._turn == turn:
+            self._settle()
+            self._with_task()
 
     def _answered(
         self,
@@ -89,10 +94,9 @@ class PromptReads(Reads):
             return
         self._guard.ended(perf_counter() - self._left_at)
         self._lone = count == 1
-        woken = self._land(frames)
         try:
             # Within this turn: what they ask for next leaves together.
-            wake(woken)
+            wake(self._land(frames))
         finally:
             self._go_on(loop, turn)
 

@@ -146,6 +146,11 @@ class Reads:
                 wake(self._land(frames))
                 if frames is None and self._guard.timeouts != timeouts:
                     self._despair()
+                elif not self._waiting:
+                    # Who was woken may ask for more in this turn: without another task, and a turn sooner.
+                    await asyncio.sleep(0)
+                    if self._turn != turn:
+                        return
         finally:
             if self._turn == turn:
                 self._give_up()
