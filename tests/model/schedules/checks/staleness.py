@@ -253,9 +253,10 @@ class _Judge:
         if origin.process == change.act.process:
             return False
         for applied in self.applied.get(key, ()):
-            # A glob leaves nothing where it found nothing.
-            absent = change.act.begin if change.act.kind == "match" else OPEN
-            arrived = change.arrived.get(applied.store, (absent, 0))[0]
+            arrived = change.arrived.get(applied.store, (OPEN, 0))[0]
+            if change.act.kind == "match" and arrived > change.act.end:
+                # A glob leaves nothing where it found nothing; what came after its end was not its doing.
+                arrived = change.act.begin
             if change.marks or not (change.act.begin < applied.at < read.end):
                 continue
             if (applied.value or None) != value or not applied.stored or applied.what == "bury":
