@@ -662,6 +662,35 @@ def test_a_link_to_what_can_not_be_opened_leaves_no_thread(tmp_path):
         time.sleep(0.01)
 
 
+def test_a_thread_that_is_gone_before_it_is_rung_for_fails_no_close(tmp_path, monkeypatch):
+    over, rings = threading.Event(), []
+
+    async def life():
+        link = await Link.to(str(tmp_path / "x.db"), 1.0)
+        thread = await link.run(lambda raw: threading.current_thread())
+        loop, write = asyncio.get_running_loop(), os.write
+        answer = loop.call_soon_threadsafe
+
+        def answer_and_linger(*arguments):
+            answer(*arguments)
+            over.wait(10)
+
+        def ring(bell, tone):
+            rings.append(tone)
+            if len(rings) == 2:
+                over.set()
+                thread.join(10)
+            return write(bell, tone)
+
+        monkeypatch.setattr(loop, "call_soon_threadsafe", answer_and_linger)
+        monkeypatch.setattr(os, "write", ring)
+        assert await link.close()
+        assert not thread.is_alive()
+
+    asyncio.run(life())
+    assert len(rings) == 2, "one for the closing of the connection, one for the end"
+
+
 def test_callers_that_gave_up_cost_the_others_nothing(tmp_path):
     async def life():
         link = await Link.to(str(tmp_path / "x.db"), 1.0)
