@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import sys
+import warnings
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -28,11 +32,17 @@ def test_our_side_of_every_row_is_measured(name: str) -> None:
         assert result.title in line(result)
 
 
+@pytest.fixture(scope="module")
+def apart() -> Iterator[ProcessPoolExecutor]:
+    """A process for the peers: what they leave behind, threads and modules that warn, is met by no other test."""
+    with ProcessPoolExecutor(1, get_context("spawn"), warnings.simplefilter, ("ignore",)) as pool:
+        yield pool
+
+
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ROWS)
-def test_the_peers_that_are_installed_take_part_in_every_row(name: str) -> None:
-    for result in measured(name, Scale(short=True)):
+def test_the_peers_that_are_installed_take_part_in_every_row(name: str, apart: ProcessPoolExecutor) -> None:
+    for result in apart.submit(measured, name, Scale(short=True)).result():
         assert result.figures[result.ours] > 0
         for name in result.ahead_of:
             assert result.figures[name] > 0

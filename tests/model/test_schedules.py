@@ -12,7 +12,7 @@ from model.schedules.mutations import MUTATIONS, SEEN
 SHORT, LONG = 1_000, 10_000
 BLOCK = 250
 ENOUGH = 4_000
-"""Schedules among which each mutation shows; most need fewer than a hundred, two of the bus thousands."""
+"""Schedules among which each mutation shows; most need fewer than a hundred, one of the bus thousands."""
 
 
 def passed(first: int, count: int) -> None:

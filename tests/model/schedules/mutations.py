@@ -95,8 +95,7 @@ MUTATIONS: dict[str, Mutation] = {
 }
 
 SEEN = {
-    "a load that everybody left is stored": 349,
-    "a lease lives for ever": 6140,
-    "gaps in what the bus tells are ignored": 4165,
+    "a lease lives for ever": 694,
+    "gaps in what the bus tells are ignored": 7996,
 }
 """A schedule that was seen to show it, where the first that does is far away."""
