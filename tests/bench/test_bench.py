@@ -34,7 +34,7 @@ def test_our_side_of_every_row_is_measured(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def apart() -> Iterator[ProcessPoolExecutor]:
-    """A process for the peers: what they leave behind, threads and modules that warn, is met by no other test."""
+    """A process for the peers: what they leave, threads and modules that warn, no other test meets."""
     with ProcessPoolExecutor(1, get_context("spawn"), warnings.simplefilter, ("ignore",)) as pool:
         yield pool
 

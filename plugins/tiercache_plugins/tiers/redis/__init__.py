@@ -159,9 +159,10 @@ class RedisConfig(FarTierConfig):
 
     def build(self, context: Context) -> RedisTier:
         """Return the tier, not yet connected. Imports the driver."""
+        from tiercache_plugins.tiers.redis.alone import LoneRedisTier
         from tiercache_plugins.tiers.redis.tier import RedisTier
 
-        return RedisTier(self, context)
+        return (RedisTier if self.mode == "cluster" else LoneRedisTier)(self, context)
 
 
 @hookimpl

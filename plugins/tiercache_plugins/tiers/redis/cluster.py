@@ -24,7 +24,8 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as Disconnected
 
 from tiercache_plugins.tiers.redis.connect import connection_options, known, line_to
-from tiercache_plugins.tiers.redis.line import Command, Line, Reply, redirects
+from tiercache_plugins.tiers.redis.exchange import Reply
+from tiercache_plugins.tiers.redis.line import Command, Line, redirects
 
 if TYPE_CHECKING:
     from tiercache_plugins.tiers.redis import RedisConfig

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 
 def line(config: RedisConfig, directory: Path) -> Line:
-    """Return the wire of mode "standalone"."""
+    """Return the wire of mode "standalone" or "sentinel"."""
+    if config.mode == "sentinel":
+        return _sentinel_line(config, directory)
     address = config.address
     if address.path:
         options = connection_options(config, directory)
@@ -44,8 +46,7 @@ def _pooled(config: RedisConfig, kind: type[AbstractConnection], options: dict[s
     return Line(ConnectionPool(kind, **options).make_connection, config.connections, config.timeout)
 
 
-def sentinel_line(config: RedisConfig, directory: Path) -> Line:
-    """Return the wire of mode "sentinel"."""
+def _sentinel_line(config: RedisConfig, directory: Path) -> Line:
     options = connection_options(config, directory)
     asked = {**options, "db": 0, "username": config.sentinel_username, "password": None}
     if config.sentinel_password is not None:

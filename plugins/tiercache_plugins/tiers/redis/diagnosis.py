@@ -12,7 +12,8 @@ from redis import exceptions
 from tiercache import Context, Diagnosis
 
 if TYPE_CHECKING:
-    from tiercache_plugins.tiers.redis.line import Command, Reply
+    from tiercache_plugins.tiers.redis.exchange import Reply
+    from tiercache_plugins.tiers.redis.line import Command
 
 OLDEST: Final = (6, 2)
 """The first release that is supported."""

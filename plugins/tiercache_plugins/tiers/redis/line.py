@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol, cast
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import AskError, MaxConnectionsError, RedisError, ResponseError, TryAgainError
+from redis.exceptions import AskError, MaxConnectionsError, ReadOnlyError, ResponseError, TryAgainError
 from redis.exceptions import ConnectionError as Disconnected
 
+from tiercache_plugins.tiers.redis.exchange import Arrive, Exchange, Reply
+
 Command = tuple[str | bytes | int, ...]
-Reply = Any
 
 SCANNED: Final = 1000
 """Keys that one SCAN looks at: the server's loop is held for about 0.5 ms."""
 
 _TEXT: Final = frozenset({str})
-
-# Its older name is deprecated in the releases that have the newer one.
-_CAN_READ: Final = "can_read" if hasattr(AbstractConnection, "can_read") else "can_read_destructive"
 
 
 class Wire(Protocol):
@@ -75,8 +74,9 @@ class Line:
         self._patience = patience
         self._sentinels = sentinels
         self._gate = asyncio.Semaphore(limit)
-        self._free: list[Any] = []
-        self._busy: set[Any] = set()
+        self._free: list[Exchange] = []
+        self._busy: set[Exchange] = set()
+        self._beginning: set[AbstractConnection] = set()
         self._closed = False
 
     def place(self, key: str) -> Hashable:
@@ -92,49 +92,65 @@ class Line:
             await self._wait()
         else:
             await self._gate.acquire()
-        connection = self._free.pop() if self._free else self._make()
-        self._busy.add(connection)
-        replies: list[Reply] = []
-        writer = None
+        exchange = None
         try:
-            await self._ready(connection)
-            # Kept, because the driver lets go of it before it says that something went wrong.
-            writer = _writer(connection)
-            await self._send(connection, writer, packed(commands))
-            for _ in commands:
-                try:
-                    replies.append(await connection.read_response())
-                except ResponseError as error:
-                    replies.append(error)
+            exchange = self._standing() or await self._begun()
+            self._busy.add(exchange)
+            replies = await exchange.answers(packed(commands), len(commands))
+            if self._sentinels and any(isinstance(reply, ReadOnlyError) for reply in replies):
+                exchange.end(failure := Disconnected("the primary has become a replica"))
+                raise failure
+            return replies
+        finally:
+            self._left(exchange)
+
+    def soon(self, commands: Sequence[Command], arrive: Arrive) -> bool:
+        """Do what `run` does, and call *arrive*; return False where no connection stands ready."""
+        if self._closed or self._gate.locked() or (exchange := self._standing()) is None:
+            return False
+        _pass(self._gate)
+        self._busy.add(exchange)
+
+        def arrived(replies: list[Reply] | None, error: BaseException | None) -> None:
+            self._left(exchange)
+            arrive(replies, error)
+
+        exchange.ask(packed(commands), len(commands), arrived)
+        return True
+
+    def _standing(self) -> Exchange | None:
+        """Return a connection that is not in use, if there is one."""
+        while self._free:
+            if (exchange := self._free.pop()).alive:
+                return exchange
+        return None
+
+    async def _begun(self) -> Exchange:
+        """Return a new connection."""
+        connection: Any = self._make()
+        self._beginning.add(connection)
+        try:
+            await connection.connect()
+            exchange = Exchange(connection, self._patience)
         except BaseException as error:
-            # Whatever comes over it from now on answers nobody's question.
-            await cut(connection, writer)
+            await cut(connection)
             if self._closed and isinstance(error, Exception):
                 # Closed under its hands, the driver may fail in any way.
                 raise Disconnected("closed") from error
             raise
         finally:
-            self._busy.discard(connection)
-            self._gate.release()
-            if self._closed:
-                await cut(connection)
-            else:
-                self._free.append(connection)
-        return replies
+            self._beginning.discard(connection)
+        if self._closed:
+            exchange.end(closed := Disconnected("closed"))
+            raise closed
+        return exchange
 
-    async def _send(self, connection: Any, writer: asyncio.StreamWriter | None, data: bytes) -> None:
-        """Send *data*; wait only where it did not go out at once.
-
-        The driver wraps each sending into `wait_for`, which on Python 3.11 is a task and two more turns of
-        the loop: a fifth of a lone GET.
-        """
-        if writer is None:
-            await connection.send_packed_command([data])
-            return
-        writer.write(data)
-        if writer.transport.get_write_buffer_size():
-            async with asyncio.timeout(self._patience):
-                await writer.drain()
+    def _left(self, exchange: Exchange | None) -> None:
+        self._gate.release()
+        if exchange is not None:
+            self._busy.discard(exchange)
+            if exchange.alive:
+                self._free.append(exchange)
 
     async def scan(self, pattern: str) -> AsyncIterator[Sequence[bytes]]:
         """Yield the keys that match."""
@@ -162,14 +178,16 @@ class Line:
         return self._make()
 
     async def refresh(self) -> None:
-        """Nothing to forget: connections are looked at before they are used."""
+        """Nothing to forget: a connection that ends is known to."""
 
     async def close(self) -> None:
         """Close every connection, those in use too; their callers get a connection error."""
         self._closed = True
-        for connection in (*self._free, *self._busy):
-            await cut(connection)
+        for exchange in (*self._free, *self._busy):
+            exchange.end(Disconnected("closed"))
         self._free.clear()
+        for connection in list(self._beginning):
+            await cut(connection)
         await asyncio.gather(*(sentinel.aclose() for sentinel in self._sentinels))
 
     async def _wait(self) -> None:
@@ -181,20 +199,6 @@ class Line:
                 f"none of {self._limit} connections came free within {self._patience:g} s"
             ) from None
 
-    async def _ready(self, connection: Any) -> None:
-        """Connect *connection* where it is new, was cut by the server, or has something unread."""
-        if connection.is_connected:
-            try:
-                stale = await getattr(connection, _CAN_READ)()
-            except (RedisError, OSError):
-                stale = True
-            if not stale:
-                return
-            await cut(connection)
-        await connection.connect()
-        if self._closed:
-            raise Disconnected("closed")
-
 
 def redirects(reply: Reply) -> bool:
     """Return whether *reply* says that another node of a cluster holds the key, or soon will."""
@@ -204,16 +208,19 @@ def redirects(reply: Reply) -> bool:
     )
 
 
-def _writer(connection: Any) -> asyncio.StreamWriter | None:
-    return getattr(connection, "_writer", None)
-
-
-async def cut(connection: Any, writer: asyncio.StreamWriter | None = None) -> None:
+async def cut(connection: AbstractConnection) -> None:
     """Close *connection* at once. Closing politely, TLS waits for a goodbye that a hung server never says."""
-    writer = writer or _writer(connection)
+    # Kept, because the driver lets go of it.
+    writer: asyncio.StreamWriter | None = getattr(connection, "_writer", None)
     await connection.disconnect(nowait=True)
     if writer is not None:
         writer.transport.abort()
+
+
+def _pass(gate: asyncio.Semaphore) -> None:
+    """Acquire *gate*, which is open, without a task."""
+    with suppress(StopIteration):
+        gate.acquire().send(None)
 
 
 def packed(commands: Sequence[Command]) -> bytes:

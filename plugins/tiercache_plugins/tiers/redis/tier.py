@@ -24,9 +24,10 @@ from tiercache_plugins.tiers.redis.voice import FIELDS, MARKED, SILENT, Voice
 
 if TYPE_CHECKING:
     from tiercache_plugins.tiers.redis import RedisConfig
-    from tiercache_plugins.tiers.redis.line import Command, Reply, Wire
+    from tiercache_plugins.tiers.redis.exchange import Reply
+    from tiercache_plugins.tiers.redis.line import Command, Wire
 
-_READ_AT_ONCE: Final = 128
+READ_AT_ONCE: Final = 128
 """A longer batch is several MGETs in one write: the timeout is for each reply, however large the frames."""
 _DELETED_AT_ONCE: Final = 500
 _WRITTEN_AT_ONCE: Final = 256
@@ -137,7 +138,7 @@ class RedisTier(Lender):
 
     async def read(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """Return the frame of each key, by MGET. Asked once more where a connection breaks."""
-        groups = self._groups(keys, _READ_AT_ONCE)
+        groups = self._groups(keys, READ_AT_ONCE)
         replies = await self._run([("MGET", *map(keys.__getitem__, group)) for group in groups], again=True)
         if len(groups) == 1 and isinstance(groups[0], range):
             return list(replies[0])
@@ -309,9 +310,12 @@ class RedisTier(Lender):
         try:
             return await self._attempted(commands, again=again)
         finally:
-            self._under_way -= 1
-            if self._closed and not self._under_way:
-                self._idle.set()
+            self._ended()
+
+    def _ended(self) -> None:
+        self._under_way -= 1
+        if self._closed and not self._under_way:
+            self._idle.set()
 
     async def _attempted(self, commands: Sequence[Command], *, again: bool) -> list[Reply]:
         wire = self._wired()
@@ -334,13 +338,8 @@ class RedisTier(Lender):
         if self._closed:
             raise TierError(f'tier "{self._context.name}": closed')
         if self._wire is None:
-            directory = self._context.directory
-            if self._config.mode == "cluster":
-                self._wire = Cluster(self._config, directory)
-            elif self._config.mode == "sentinel":
-                self._wire = connect.sentinel_line(self._config, directory)
-            else:
-                self._wire = connect.line(self._config, directory)
+            wire = Cluster if self._config.mode == "cluster" else connect.line
+            self._wire = wire(self._config, self._context.directory)
         return self._wire
 
     def _probes(self) -> list[Command]:

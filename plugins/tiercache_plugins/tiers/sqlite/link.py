@@ -154,7 +154,7 @@ class _Desk:
 
     def close(self) -> None:
         """Let the thread end once it has done what waits."""
-        # A thread that is still at work finds the end without being rung for, and may be gone before the ring.
+        # A thread still at work finds the end without being rung for, and may be gone before the ring.
         with suppress(BrokenPipeError):
             self._put(None)
         os.close(self._bell)
