@@ -74,10 +74,7 @@ class RedisConfig(FarTierConfig):
     connections: int = Field(20, ge=1, le=10_000, description="Connections at most, to each server.")
     protocol: Literal[2, 3] = Field(
         2,
-        description=(
-            "RESP version. Nothing here needs 3; with 2, proxies work, and the driver always looks whether a "
-            "connection is clean before it is used again."
-        ),
+        description="RESP version. Nothing here needs 3; with 2, proxies work.",
     )
     client_name: str | None = Field(
         None,

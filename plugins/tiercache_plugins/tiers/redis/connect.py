@@ -85,7 +85,7 @@ def connection_options(config: RedisConfig, directory: Path) -> dict[str, Any]:
     if "maint_notifications_config" in parameters:
         from redis.maint_notifications import MaintNotificationsConfig
 
-        # Switched on, the driver no longer looks whether a connection holds an answer to somebody else.
+        # What it would tell comes over connections that are the driver's no more.
         options["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
     if not config.address.path:
         options["socket_keepalive"] = True
