@@ -580,14 +580,23 @@ def test_a_slot_that_moves_is_followed(valkey_cluster: Cluster, surroundings: Su
         for i in (target, *(i for i in range(len(nodes)) if i != target)):
             nodes[i].ask("CLUSTER", "SETSLOT", slot, "NODE", names[target])
 
+    async def soon(tier: Any, keys: list[str]) -> Any:
+        came: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        assert tier.read_soon(keys, came.set_result)
+        return await came
+
     async def act(tier: Any) -> None:
         others = [record_of(f"app:moving:{n}") for n in range(20)]
         record = record_of(key)
+        asked = [key, *(one.key for one in others)]
         assert await tier.write([record, *others]) == [1] * 21
+        assert await soon(tier, asked) == [record.frame, *(one.frame for one in others)]
         assert await tier.delete([key]) == [True]
         move(away)
+        assert await soon(tier, asked) is None, "it follows nobody, and says so"
         assert await tier.write([record, *others]) == [1, *([2] * 20)]
         assert await tier.read([key]) == [record.frame]
+        assert await soon(tier, [key]) == [record.frame], "the map was corrected"
         assert _holds(nodes[away], slot)
         assert await tier.delete([key]) == [True]
 

@@ -156,10 +156,9 @@ class RedisConfig(FarTierConfig):
 
     def build(self, context: Context) -> RedisTier:
         """Return the tier, not yet connected. Imports the driver."""
-        from tiercache_plugins.tiers.redis.alone import LoneRedisTier
         from tiercache_plugins.tiers.redis.tier import RedisTier
 
-        return (RedisTier if self.mode == "cluster" else LoneRedisTier)(self, context)
+        return RedisTier(self, context)
 
 
 @hookimpl

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +18,11 @@ from redis import asyncio as driver
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import AbstractConnection
 from redis.crc import key_slot
-from redis.exceptions import (
-    ClusterDownError,
-    ResponseError,
-)
+from redis.exceptions import ClusterDownError, RedisClusterException, RedisError, ResponseError
 from redis.exceptions import ConnectionError as Disconnected
 
 from tiercache_plugins.tiers.redis.connect import connection_options, known, line_to
-from tiercache_plugins.tiers.redis.exchange import Reply
+from tiercache_plugins.tiers.redis.exchange import Arrive, Reply
 from tiercache_plugins.tiers.redis.line import Command, Line, redirects
 
 if TYPE_CHECKING:
@@ -50,6 +48,8 @@ class Cluster:
         )
         self._lines: dict[tuple[str, int], Line] = {}
         self._closed = False
+        self.known = False
+        """Whether the map was asked for since it was last found wrong."""
         # A call may have to ask for the map of the cluster before it can ask its question.
         self._deadline = 2 * config.timeout
 
@@ -70,9 +70,8 @@ class Cluster:
     async def _run(self, commands: Sequence[Command]) -> list[Reply]:
         async with asyncio.timeout(self._deadline):
             await self._client.initialize()
-            groups: dict[Line, list[int]] = {}
-            for i, command in enumerate(commands):
-                groups.setdefault(self._line(command), []).append(i)
+            self.known = True
+            groups = self._by_line(commands)
             replies: list[Reply] = [None] * len(commands)
             answers = await asyncio.gather(
                 *(line.run([commands[i] for i in group]) for line, group in groups.items()),
@@ -89,6 +88,41 @@ class Cluster:
                 elif isinstance(reply, ResponseError) and _down(reply):
                     raise ClusterDownError(str(reply))
         return replies
+
+    def soon(self, commands: Sequence[Command], arrive: Arrive) -> bool:
+        """Do what `run` does, and call *arrive*; return False where a connection is missing.
+
+        What the map was wrong about is an error here: `run` follows redirections.
+        """
+        replies: list[Reply] = [None] * len(commands)
+        try:
+            groups = self._by_line(commands)
+        except (RedisError, RedisClusterException):
+            return False
+        left = len(groups)
+        failure: BaseException | None = None
+
+        def arrived(group: list[int], answer: list[Reply] | None, error: BaseException | None) -> None:
+            nonlocal left, failure
+            left -= 1
+            failure = failure or error
+            for i, reply in zip(group, answer or (), strict=answer is not None):
+                replies[i] = reply
+                if redirects(reply):
+                    failure = reply
+            if not left:
+                arrive(None if failure else replies, failure)
+
+        begun = False
+        for line, group in groups.items():
+            if line.soon([commands[i] for i in group], partial(arrived, group)):
+                begun = True
+            elif begun:
+                # The others have been asked: what they answer is not enough.
+                arrived(group, None, Disconnected("a connection is missing"))
+            else:
+                return False
+        return begun
 
     async def scan(self, pattern: str) -> AsyncIterator[Sequence[bytes]]:
         """Yield the keys that match, primary by primary."""
@@ -124,11 +158,12 @@ class Cluster:
 
     async def refresh(self) -> None:
         """Forget where the keys are; the next call asks."""
+        self.known = False
         await self._client.aclose()
 
     async def close(self) -> None:
         """Close every connection."""
-        self._closed = True
+        self._closed, self.known = True, False
         closing = [line.close() for line in self._lines.values()]
         await asyncio.gather(self._client.aclose(), *closing)
 
@@ -138,6 +173,13 @@ class Cluster:
             return await self._client.execute_command(*command)
         except ResponseError as error:
             return error
+
+    def _by_line(self, commands: Sequence[Command]) -> dict[Line, list[int]]:
+        """Return the places of *commands* by the line each goes over."""
+        groups: dict[Line, list[int]] = {}
+        for i, command in enumerate(commands):
+            groups.setdefault(self._line(command), []).append(i)
+        return groups
 
     def _line(self, command: Command) -> Line:
         """Return the line to the primary that *command* belongs to: by its first key, or any."""

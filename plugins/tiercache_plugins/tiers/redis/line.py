@@ -24,6 +24,9 @@ _TEXT: Final = frozenset({str})
 class Wire(Protocol):
     """A way to the server or servers."""
 
+    known: bool
+    """Whether it can be told without asking which server holds a key."""
+
     def place(self, key: str) -> Hashable:
         """Return what keys must have in common to be named by one command."""
         ...
@@ -33,6 +36,10 @@ class Wire(Protocol):
 
         Raises the driver's errors where there is no reply.
         """
+        ...
+
+    def soon(self, commands: Sequence[Command], arrive: Arrive) -> bool:
+        """Do what `run` does, and call *arrive*; return False where no connection stands ready."""
         ...
 
     def scan(self, pattern: str) -> AsyncIterator[Sequence[bytes]]:
@@ -61,6 +68,8 @@ class Line:
 
     Connections are made by *make*, at most *limit* at a time; who wants one more waits *patience* seconds.
     """
+
+    known = True
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Records on their way into a script: as much at a time as passes within the timeout."""
+"""Keys on their way into a command, records on theirs into a script: as many as pass within the timeout."""
 
 from __future__ import annotations
 
@@ -7,11 +7,32 @@ from typing import Final
 
 from tiercache import Record
 from tiercache_plugins.tiers.redis.leases import Leases
+from tiercache_plugins.tiers.redis.line import Command
 from tiercache_plugins.tiers.redis.scripts import WRITE, WRITE_LEASED, Script, life
 
+READ_AT_ONCE: Final = 128
+"""A longer batch is several MGETs in one write: the timeout is for each reply, however large the frames."""
 MARKED_AT_ONCE: Final = 500
 AT_ONCE: Final = 1 << 20
 """A command must pass within the timeout, and holds up everybody while it runs."""
+
+
+def reading(groups: Sequence[Sequence[int]], keys: Sequence[str]) -> list[Command]:
+    """Return the command that reads each group of *keys*."""
+    return [("MGET", *map(keys.__getitem__, group)) for group in groups]
+
+
+def framed(
+    groups: Sequence[Sequence[int]], replies: Sequence[list[bytes | None]], count: int
+) -> list[bytes | None]:
+    """Return what *replies* to `reading` bring, a frame for each of *count* keys in their order."""
+    if len(groups) == 1 and isinstance(groups[0], range):
+        return replies[0]
+    frames: list[bytes | None] = [None] * count
+    for group, reply in zip(groups, replies, strict=True):
+        for i, frame in zip(group, reply, strict=True):
+            frames[i] = frame
+    return frames
 
 
 def writing(

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from redis import exceptions
 
-from tiercache import Context, Diagnosis, Record, TierError, TierRefused
+from tiercache import Context, Diagnosis, Record, TierRefused
 from tiercache.frame import HEADER
 from tiercache_plugins.tiers.redis import connect
+from tiercache_plugins.tiers.redis.asking import FAILURES, Asker
 from tiercache_plugins.tiers.redis.cluster import Cluster
 from tiercache_plugins.tiers.redis.diagnosis import diagnose, diagnose_each
-from tiercache_plugins.tiers.redis.failures import Failures
 from tiercache_plugins.tiers.redis.leases import Leases, Lender
-from tiercache_plugins.tiers.redis.parcels import by_size, marking, writing
+from tiercache_plugins.tiers.redis.parcels import READ_AT_ONCE, by_size, framed, marking, reading, writing
 from tiercache_plugins.tiers.redis.scripts import DELETE, INCREMENT, MARK, NOW, SWAP, WRITE, Script, life
 from tiercache_plugins.tiers.redis.semantics import semantics
 from tiercache_plugins.tiers.redis.voice import FIELDS, MARKED, SILENT, Voice
@@ -25,50 +24,30 @@ from tiercache_plugins.tiers.redis.voice import FIELDS, MARKED, SILENT, Voice
 if TYPE_CHECKING:
     from tiercache_plugins.tiers.redis import RedisConfig
     from tiercache_plugins.tiers.redis.exchange import Reply
-    from tiercache_plugins.tiers.redis.line import Command, Wire
+    from tiercache_plugins.tiers.redis.line import Command
 
-READ_AT_ONCE: Final = 128
-"""A longer batch is several MGETs in one write: the timeout is for each reply, however large the frames."""
 _DELETED_AT_ONCE: Final = 500
 _WRITTEN_AT_ONCE: Final = 256
 _LOWEST: Final = -(2**63)
 _HIGHEST: Final = 2**63 - 1
 # What MATCH reads as anything but itself.
 _SPECIAL: Final = re.compile(r"[*?\[\]\\^\-]")
-_FAILURES: Final = (exceptions.RedisError, exceptions.RedisClusterException, OSError, TimeoutError)
 
 
-class RedisTier(Lender):
-    """Frames in one Redis or Valkey, in a Cluster, or behind Sentinel. A frame is stored as it is.
-
-    Connections are made when they are needed, so a server that went away and came back is found again
-    without being told; until then every call ends in TierError.
-    """
+class RedisTier(Asker, Lender):
+    """Frames in one Redis or Valkey, in a Cluster, or behind Sentinel. A frame is stored as it is."""
 
     def __init__(self, config: RedisConfig, context: Context) -> None:
-        self._config = config
-        self._context = context
-        username, password = config.credentials()
-        sentinel = config.sentinel_password.get_secret_value() if config.sentinel_password else None
-        self._failures = Failures(context.name, (username, password, config.sentinel_username, sentinel))
-        self._wire: Wire | None = None
-        self._closed = False
+        super().__init__(config, context)
         self._voice = SILENT
         # No entry has it: a key of an entry goes on behind the colon. A right to the namespace is enough.
         self._markers = f"{context.namespace}:"
         self._leases = Leases(
             context.namespace, clustered=config.mode == "cluster", run=self._evaluated, parted=self._groups
         )
-        self._under_way = 0
-        self._idle = asyncio.Event()
-        self._counts = {"calls": 0, "retries": 0, "scripts_sent": 0, "foreign_keys": 0}
 
     def __repr__(self) -> str:
         return f"<RedisTier {self._context.name!r} mode={self._config.mode}>"
-
-    def stats(self) -> Mapping[str, int]:
-        """Return how often what was done: calls, retries, scripts that the server had forgotten."""
-        return dict(self._counts)
 
     def semantics(self, act: str) -> Mapping[str, str | int]:
         """Return what OpenTelemetry calls a command of this server."""
@@ -80,7 +59,7 @@ class RedisTier(Lender):
             if isinstance(wire := self._wired(), Cluster):
                 return await diagnose_each(await wire.primaries(), self._context)
             return await diagnose(partial(self._attempts, again=False), self._context)
-        except _FAILURES as error:
+        except FAILURES as error:
             raise self._failures.error(error) from self._failures.evidence(error)
 
     async def open(self) -> None:
@@ -94,26 +73,13 @@ class RedisTier(Lender):
             raise TierRefused(f'tier "{self._context.name}": {missing}')
         try:
             replies = await self._attempts(self._probes(), again=False)
-        except _FAILURES as error:
+        except FAILURES as error:
             if refusal := self._failures.refusal(error):
                 raise refusal from None
             raise self._failures.error(error) from self._failures.evidence(error)
         for reply in replies:
             if isinstance(reply, BaseException) and (refusal := self._failures.refusal(reply)):
                 raise refusal from None
-
-    async def close(self) -> None:
-        """Close every connection; calls under way end in TierError."""
-        self._closed = True
-        if self._wire is None:
-            return
-        try:
-            async with asyncio.timeout(2 * self._config.timeout):
-                await self._wire.close()
-                if self._under_way:
-                    await self._idle.wait()
-        except _FAILURES as error:
-            raise self._failures.error(error) from self._failures.evidence(error)
 
     def announce(self, sender: bytes) -> Voice:
         """Tell of every change from now on, in the name of *sender*; return how."""
@@ -122,31 +88,26 @@ class RedisTier(Lender):
         self._voice = Voice(channel.encode(), sender, counter)
         return self._voice
 
-    @property
-    def timeout(self) -> float:
-        """Seconds that connecting, or one answer, may take."""
-        return self._config.timeout
-
-    @property
-    def failures(self) -> Failures:
-        """What makes the kernel's errors of the driver's."""
-        return self._failures
-
-    def wire(self) -> Wire:
-        """Return the way to the server or servers. Raises TierError once the tier is closed."""
-        return self._wired()
-
     async def read(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """Return the frame of each key, by MGET. Asked once more where a connection breaks."""
         groups = self._groups(keys, READ_AT_ONCE)
-        replies = await self._run([("MGET", *map(keys.__getitem__, group)) for group in groups], again=True)
-        if len(groups) == 1 and isinstance(groups[0], range):
-            return list(replies[0])
-        frames: list[bytes | None] = [None] * len(keys)
-        for group, reply in zip(groups, replies, strict=True):
-            for i, frame in zip(group, reply, strict=True):
-                frames[i] = frame
-        return frames
+        return framed(groups, await self._run(reading(groups, keys), again=True), len(keys))
+
+    def read_soon(
+        self, keys: Sequence[str], answered: Callable[[Sequence[bytes | None] | None], object]
+    ) -> bool:
+        """Begin what `read` does, where every server that it takes has a connection that stands ready."""
+        if self._wire is None or not self._wire.known:
+            return False
+        groups = self._groups(keys, READ_AT_ONCE)
+
+        def arrived(replies: list[Reply] | None, error: BaseException | None) -> None:
+            if error is not None or replies is None or any(isinstance(one, Exception) for one in replies):
+                answered(None)
+            else:
+                answered(framed(groups, replies, len(keys)))
+
+        return self._run_soon(reading(groups, keys), arrived)
 
     async def write(self, records: Sequence[Record]) -> Sequence[int]:
         """Store *records* by a script that compares the stamps, calls of at most 1 MiB in one write."""
@@ -241,23 +202,13 @@ class RedisTier(Lender):
         for arguments in marking(markers, below):
             await self._scripts(MARK, [([self._markers], arguments)])
 
-    def _groups(self, keys: Sequence[str], limit: int) -> list[Sequence[int]]:
-        """Return the places of *keys* in groups that one command may name."""
-        if self._config.mode != "cluster":
-            return [range(i, min(i + limit, len(keys))) for i in range(0, len(keys), limit)]
-        place = self._wired().place
-        groups: dict[Any, list[int]] = {}
-        for i, key in enumerate(keys):
-            groups.setdefault(place(key), []).append(i)
-        return [group[i : i + limit] for group in groups.values() for i in range(0, len(group), limit)]
-
     async def _keys(self, prefix: str) -> AsyncIterator[Sequence[bytes]]:
         """Yield all keys that begin with *prefix* but the markers'."""
         try:
             markers = self._markers.encode()
             async for found in self._wired().scan(_SPECIAL.sub(r"\\\g<0>", prefix) + "*"):
                 yield [key for key in found if key != markers] if markers in found else found
-        except _FAILURES as error:
+        except FAILURES as error:
             raise self._failures.error(error) from self._failures.evidence(error)
 
     async def _scripts(
@@ -286,61 +237,6 @@ class RedisTier(Lender):
             for i, reply in zip(lacking, await self._run(commands), strict=True):
                 replies[i] = reply
         return replies
-
-    async def _run(
-        self, commands: Sequence[Command], *, again: bool = False, missing: bool = False
-    ) -> list[Reply]:
-        """Run *commands*; once more where *again*, should the connection break; raise the kernel's errors."""
-        if not commands:
-            return []
-        self._counts["calls"] += 1
-        try:
-            replies = await self._attempts(commands, again=again)
-        except _FAILURES as error:
-            raise self._failures.error(error) from self._failures.evidence(error)
-        for reply in replies:
-            if isinstance(reply, BaseException) and not (
-                missing and isinstance(reply, exceptions.NoScriptError)
-            ):
-                raise self._failures.error(reply) from self._failures.evidence(reply)
-        return replies
-
-    async def _attempts(self, commands: Sequence[Command], *, again: bool) -> list[Reply]:
-        self._under_way += 1
-        try:
-            return await self._attempted(commands, again=again)
-        finally:
-            self._ended()
-
-    def _ended(self) -> None:
-        self._under_way -= 1
-        if self._closed and not self._under_way:
-            self._idle.set()
-
-    async def _attempted(self, commands: Sequence[Command], *, again: bool) -> list[Reply]:
-        wire = self._wired()
-        try:
-            return await wire.run(commands)
-        except _FAILURES as error:
-            if self._closed:
-                raise
-            await wire.refresh()
-            # A server that does not answer in time is not asked again: that would take as long once more.
-            broken = isinstance(error, (exceptions.ConnectionError, exceptions.ClusterDownError))
-            if not again or not broken or isinstance(error, exceptions.AuthenticationError):
-                raise
-        if self._closed:
-            raise TierError(f'tier "{self._context.name}": closed')
-        self._counts["retries"] += 1
-        return await wire.run(commands)
-
-    def _wired(self) -> Wire:
-        if self._closed:
-            raise TierError(f'tier "{self._context.name}": closed')
-        if self._wire is None:
-            wire = Cluster if self._config.mode == "cluster" else connect.line
-            self._wire = wire(self._config, self._context.directory)
-        return self._wire
 
     def _probes(self) -> list[Command]:
         # Without keys the script changes nothing, and the server knows it from here on. Of several keys, one
