@@ -22,7 +22,7 @@ from redis.exceptions import BusyLoadingError, NoScriptError, ReadOnlyError, Res
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import TimeoutError as Overdue
 
-from servers import Server
+from servers import Certificates, Server
 from tiercache import TierError
 from tiercache.testing.tiers import Surroundings, record_of
 from tiercache_plugins.tiers.redis import RedisConfig
@@ -422,3 +422,29 @@ def test_a_prompt_read_that_fails_is_told_so_and_counted_out(tmp_path: Path) -> 
             await tier.close()
 
     run(scenario())
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_many_large_frames_come_whole_by_tls(
+    tls_server: Server, certificates: Certificates, tmp_path: Path, loop: str
+) -> None:
+    module: Any = pytest.importorskip(loop)
+    files = {"tls_ca": certificates.ca, "tls_cert": certificates.cert, "tls_key": certificates.key}
+    records = [record_of(f"app:{loop}:{n}", b"x" * n * 1000) for n in range(200)]
+    keys, frames = [record.key for record in records], [record.frame for record in records]
+
+    async def scenario() -> None:
+        config = RedisConfig.model_validate({"url": tls_server.url, "timeout": 10, **files})
+        tier: Any = config.build(Surroundings(tmp_path, name="shared", namespace="app"))
+        await tier.open()
+        await tier.write(records)
+        for answer in await asyncio.gather(*(tier.read(keys) for _ in range(5))):
+            assert answer == frames
+        came: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        assert tier.read_soon(keys, came.set_result)
+        assert await came == frames
+        await tier.close()
+
+    with asyncio.Runner(loop_factory=module.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(scenario(), 60))
+    gc.collect()
