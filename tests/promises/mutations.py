@@ -701,8 +701,8 @@ DEPLOY = (
         (CORE + "frame.py", "crc32(header[8:], crc32(address))", "crc32(header[8:])"),
         (
             ENGINE + "codec/decoding.py",
-            "crc32(frame[8:_CHECKSUM], crc32(address.encode()))",
-            "crc32(frame[8:_CHECKSUM])",
+            "(address.encode(), frame[8:_CHECKSUM],",
+            "(frame[8:_CHECKSUM],",
         ),
     ),
     without(
