@@ -234,3 +234,34 @@ def test_what_is_added_near_alone_has_left_the_other_tiers_when_the_call_returns
             assert await cache.get("k", route="far") is None
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(("act", "options"), [("touch", {"ttl": 1}), ("increment", {"delta": 5})])
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_what_is_changed_near_alone_is_served_as_it_was_by_no_other_tier(act, options, cancelled):
+    async def main():
+        routes = {"all": {**ALL, "default": True}, "near": NEAR}
+        async with opened(document(**routes), clock=FakeClock()) as cache:
+            await cache.set("k", 1)
+            fars = [tier(cache, name) for name in ("shelf", "cellar")]
+            for far in fars:
+                far.gate.clear()
+            changing = asyncio.create_task(getattr(cache, act)("k", **options, route="near"))
+            await asyncio.sleep(0.01)
+            assert not changing.done()
+            if cancelled:
+                changing.cancel()
+                await asyncio.gather(changing, return_exceptions=True)
+            # Evicted meanwhile; who asks now must not bring back near what is about to go.
+            cache._house.nears["memory"].remove("k")
+            reading = asyncio.create_task(cache.get("k"))
+            await asyncio.sleep(0.01)
+            for far in fars:
+                far.gate.set()
+            await asyncio.gather(changing, reading, return_exceptions=True)
+            while any(route.flights.running for route in cache._house.routes.values()):
+                await asyncio.sleep(0)
+            assert cache.peek("k", "miss") == "miss"
+            assert await cache.get("k", "miss") == "miss"
+
+    asyncio.run(main())

@@ -16,7 +16,7 @@ from tiercache.contracts import Life, Record
 from tiercache.engine.far import Far
 from tiercache.engine.guard import FRAMES, NUMBERS, answers
 from tiercache.engine.pipeline import Route
-from tiercache.engine.saving import save
+from tiercache.engine.saving import save, spread
 from tiercache.entry import Entry
 from tiercache.errors import TierUnavailable, Undecodable, Unsupported
 from tiercache.frame import COUNTER, TOMBSTONE, Head, restamped, stamp_of
@@ -63,7 +63,7 @@ async def touch(route: Route, key: str, ttl: float) -> bool:
     """Let the entry of *key* be fresh for *ttl* seconds from now; return whether there is one."""
     far = route.authority
     if far is None:
-        return _touch_near(route, key, ttl)
+        return await _touch_near(route, key, ttl)
     address = route.address(key)
 
     async def attempt(standing: _Standing) -> bool | None:
@@ -309,13 +309,14 @@ async def _add_near(route: Route, key: str, value: Any, life: Life) -> bool:
     return True
 
 
-def _touch_near(route: Route, key: str, ttl: float) -> bool:
+async def _touch_near(route: Route, key: str, ttl: float) -> bool:
     entry = _resident(route, key)
     if entry is None or route.near is None:
         return False
     tags = route.near.tags(key)
     route.detach(key)
     route.keeping.place(key, entry.value, entry.created_at, ttl, entry.terms.stale - entry.terms.ahead, tags)
+    await _drop_elsewhere(route, key)
     return True
 
 
@@ -332,4 +333,11 @@ async def _increment_near(route: Route, key: str, delta: int, life: Life) -> int
     route.detach(key)
     stale = entry.terms.stale - entry.terms.ahead
     route.keeping.place(key, total, route.clock.stamp(), remaining, stale, route.near.tags(key))
+    await _drop_elsewhere(route, key)
     return total
+
+
+async def _drop_elsewhere(route: Route, key: str) -> None:
+    """Let no tier of another route go on serving what has changed near."""
+    if not route.alone:
+        await spread(route, key, (), route.drop_elsewhere(key))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tiercache.contracts import Life, Record
@@ -31,10 +32,21 @@ async def save(route: Route, key: str, value: Any, life: Life) -> None:
         route.keeping.place(key, mine, created_at, life.ttl, life.stale, life.tags)
     waiting = [far.writes.write(record) for far, record in records]
     dropped = () if route.alone else route.drop_elsewhere(key)
-    if not waiting and not dropped:
-        return
-    # Until the far tiers have it, a read may still find the old value there, and where the near tier has
-    # evicted the new one meanwhile, nothing would keep the old one out of it.
+    if waiting or dropped:
+        await spread(route, key, waiting, dropped)
+
+
+async def spread(
+    route: Route,
+    key: str,
+    waiting: Sequence[asyncio.Future[int | None]],
+    dropped: Sequence[asyncio.Future[bool | None]],
+) -> None:
+    """Wait until the far tiers have *key*, which has changed near, and other tiers have dropped it.
+
+    Until then a read may still find the old value there, and where the near tier has evicted the new one
+    meanwhile, nothing would keep the old one out of it: so the key is closed.
+    """
     flights = route.flights
     flights.closing.close(key)
     try:
