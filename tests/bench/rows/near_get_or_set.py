@@ -6,14 +6,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bench.caches import LIFE, near, opened
-from bench.row import Cases, Result, Scale, awaited
-from bench.rows.near_zipf import requests
+from bench.row import Cases, Result, Scale
+from bench.rows.near_zipf import WARM, replayed, requests
 
 BASE = "async-lru"
 TERMS = (
-    "Zipf 0.99 over 100,000 keys, 10,000 held and full; the loader awaits nothing; processor time of a "
-    "request. One load at a time for a key with ours, async-lru and cashews; aiocache's decorator "
-    "promises none. async-lru caches by argument, ours by key, so ours is also shown as a decorator."
+    "Zipf 0.99 over 100,000 keys, 10,000 held and full, no round like another; the loader awaits nothing; "
+    "processor time of a request. One load at a time for a key with ours, async-lru and cashews; "
+    "aiocache's decorator promises none. async-lru caches by argument, ours by key, so ours is also shown "
+    "as a decorator."
 )
 
 
@@ -21,21 +22,21 @@ async def load(key: str) -> str:
     return key
 
 
-def caller(function: Callable[[str], Awaitable[Any]], asked: list[str]) -> Callable[[int], Awaitable[None]]:
-    async def act(passes: int) -> None:
-        for _ in range(passes):
-            for key in asked:
-                await function(key)
+def caller(function: Callable[[str], Awaitable[Any]]) -> Callable[[list[str]], Awaitable[None]]:
+    async def act(keys: list[str]) -> None:
+        for key in keys:
+            await function(key)
 
     return act
 
 
 async def run(scale: Scale) -> list[Result]:
-    asked, held = requests(scale)
+    rounds = scale(5, 1)
+    asked, held = requests(scale, WARM + rounds)
     cases = Cases(scale)
 
     def add(name: str, function: Callable[[str], Awaitable[Any]]) -> None:
-        cases.add(name, awaited(caller(function, asked), len(asked), scale=scale))
+        cases.add(name, replayed(caller(function), asked))
 
     async with opened(near("hybrid", held)) as cache, opened(near("hybrid", held)) as decorating:
 
@@ -68,7 +69,7 @@ async def run(scale: Scale) -> list[Result]:
                 return await load(key)
 
             add("aiocache", aiocache.cached(ttl=LIFE)(again))
-        await cases.run(scale(5, 1))
+        await cases.run(rounds, WARM)
         peers = [name for name in (BASE, "cashews", "aiocache") if name in cases.times]
         return [
             cases.result(
