@@ -39,7 +39,6 @@ CHANGEABLE = (MutableMapping, MutableSequence, MutableSet, ContextVar)
 
 LONG_MODULES = {
     "core/tiercache/contracts.py": "every contract in one place, most of it prose",
-    "core/tiercache/testing/policies.py": "a suite to inherit from is one class, and pytest wants it whole",
     "core/tiercache/testing/tiers/suite.py": "likewise",
 }
 

@@ -345,6 +345,15 @@ class NearTier(Protocol):
         ...
 
 
+@runtime_checkable
+class Fills(Protocol):
+    """A near tier that takes many entries at once, in less time than one by one."""
+
+    def put_many(self, entries: Sequence[Entry]) -> None:
+        """Store *entries*, none of which has tags, each as `NearTier.put` does."""
+        ...
+
+
 # Far
 
 

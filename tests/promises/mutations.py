@@ -746,7 +746,7 @@ KEYS_AND_PATTERNS = (
     ),
     without(
         "keys_and_patterns::a_cache_of_another_event_loop_is_refused_and_does_not_hang",
-        CORE + "cache/reading.py",
+        CORE + "cache/base.py",
         "            raise RuntimeError(\n",
         "            str(\n",
     ),

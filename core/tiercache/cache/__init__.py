@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -165,7 +166,9 @@ class Cache(Reloading):
         Raises Unserializable where a far tier could not give the value back as it is, ValueError for a
         duration of zero or less.
         """
-        way = self._way(key, route)
+        if self._home._thread_id != get_ident():  # noqa: SLF001 - as `_way`, without its call
+            self._here()
+        way = self._house.way(key, route)
         told = ttl is not None or stale is not None or tags
         life = self._life(way, ttl, stale, tags) if told else way.life
         store = way.store

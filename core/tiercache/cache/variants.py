@@ -50,7 +50,10 @@ class Touching(Cache):
         except (KeyError, TypeError):
             if self._bare:
                 return self._absent(key, default, route)
-            return await self._miss(key, default, route, as_type)
+            if as_type is not None or (probe := self._probe(key, route)) is None:
+                return await self._miss(key, default, route, as_type)
+            found = await probe.join()
+            return found.value if found is not MISSING else self._unanswered(probe, default)
         if self.now < entry.fresh_until and as_type is None:
             entry.hits += 1
             return entry.value
@@ -82,11 +85,16 @@ class Split(Cache):
     ) -> Any:
         """As `Cache.get`."""
         try:
-            entry = self._segments[hash(key) & self._mask][key]
-        except (KeyError, TypeError):
+            entry = self._segments[hash(key) & self._mask].get(key)
+        except TypeError:
+            entry = None
+        if entry is None:
             if self._bare:
                 return self._absent(key, default, route)
-            return await self._miss(key, default, route, as_type)
+            if as_type is not None or (probe := self._probe(key, route)) is None:
+                return await self._miss(key, default, route, as_type)
+            found = await probe.join()
+            return found.value if found is not MISSING else self._unanswered(probe, default)
         if self.now < entry.fresh_until and as_type is None:
             entry.hits += 1
             return entry.value
@@ -95,8 +103,10 @@ class Split(Cache):
     def peek(self, key: str, default: Any = None) -> Any:
         """As `Cache.peek`."""
         try:
-            entry = self._segments[hash(key) & self._mask][key]
-        except (KeyError, TypeError):
+            entry = self._segments[hash(key) & self._mask].get(key)
+        except TypeError:
+            entry = None
+        if entry is None:
             return default
         if self.now < entry.fresh_until:
             entry.hits += 1
@@ -122,7 +132,10 @@ class SplitTouching(Cache):
         except (KeyError, TypeError):
             if self._bare:
                 return self._absent(key, default, route)
-            return await self._miss(key, default, route, as_type)
+            if as_type is not None or (probe := self._probe(key, route)) is None:
+                return await self._miss(key, default, route, as_type)
+            found = await probe.join()
+            return found.value if found is not MISSING else self._unanswered(probe, default)
         if self.now < entry.fresh_until and as_type is None:
             entry.hits += 1
             return entry.value

@@ -21,11 +21,11 @@ from tiercache.engine.invalidation import Invalidation
 from tiercache.engine.markers import MOST
 from tiercache.engine.patterns import Work
 from tiercache.engine.pipeline import Route
-from tiercache.engine.snapshot import hottest, snapshot
+from tiercache.engine.snapshot import snapshot
 from tiercache.engine.stats import Patterns, Stats
 from tiercache.engine.tasks import begin
 from tiercache.engine.telemetry import Options, Telemetry, Watch
-from tiercache.entry import Entry, Hot
+from tiercache.entry import Entry
 from tiercache.errors import TierError, Undecodable, Unsupported
 from tiercache.frame import TOMBSTONE
 from tiercache.keys import LONGEST, check_key, glob, literal_prefix
@@ -49,7 +49,7 @@ class House:
     """The live stages of one cache, wired."""
 
     __slots__ = (
-        "__weakref__", "began", "clock", "closing", "default", "fars", "globs", "hearing",
+        "__weakref__", "_checked", "began", "clock", "closing", "default", "fars", "globs", "hearing",
         "invalidation", "namespace", "nears", "origin", "patterns", "plan", "routes", "telemetry",
         "tombstone", "work",
     )  # fmt: skip
@@ -73,6 +73,7 @@ class House:
     ) -> None:
         self.namespace = namespace
         self.clock = clock
+        self._checked: object = object()
         self.plan: Any = None
         """The plan that this was built from; the engine does not look into it."""
         self.origin: tuple[Any, dict[str, Any]] = (None, {})
@@ -111,9 +112,12 @@ class House:
 
         Raises InvalidKey for what is no key, ValueError for a name that no route has.
         """
-        if not (type(key) is str and 0 < len(key) <= LONGEST and key.isascii() and key.isprintable()):
-            # Written out from there, what nearly all keys are: its call would cost as much as the look.
-            check_key(key)
+        # A miss is mostly followed by a set of the same key, which is not looked at again: 60 ns.
+        if key is not self._checked:
+            if not (type(key) is str and 0 < len(key) <= LONGEST and key.isascii() and key.isprintable()):
+                # Written out from there, what nearly all keys are: its call would cost as much as the look.
+                check_key(key)
+            self._checked = key
         if name is not None:
             try:
                 return self.routes[name]
@@ -248,10 +252,6 @@ class House:
         if not entry.terms.trust.holds():
             return None
         return None if self.invalidation.dead(entry) else entry
-
-    def hottest(self, count: int) -> list[Hot]:
-        """Return the near entries that were read most, fresh or not, the hottest first."""
-        return hottest(self.nears.values(), count)
 
     def empty(self) -> None:
         """Drop everything near, and detach every flight."""

@@ -102,7 +102,10 @@ def judge_all(
         founds, stamps = [None] * len(probes), []
     for stamp in stamps:
         clock.observe(stamp)
-    near, keep = route.near, route.keeping.keep
+    try:
+        route.keeping.keep_all(probes, founds, arrival)
+    except Exception:  # noqa: BLE001 - `land` meets it again where it is, and says so
+        founds = [None] * len(probes)
     flights, woken = route.flights.probes, arrival.woken
     late: list[Probe] = []
     for probe, frame, found in zip(probes, frames, founds):  # noqa: B905 - of a lone read it is a tenth
@@ -111,13 +114,6 @@ def judge_all(
             probe.land(frame, arrival, failed=False)
             continue
         key = probe.key
-        if near is not None and not probe.detached:
-            try:
-                keep(key, found, probe.began, arrival)
-            except Exception:  # noqa: BLE001 - `land` meets it again, and says so
-                late.append(probe)
-                probe.land(frame, arrival, failed=False)
-                continue
         if (joined := flights.pop(key, None)) is not probe and joined is not None:
             # Begun after this one was detached.
             flights[key] = joined

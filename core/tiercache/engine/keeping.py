@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from tiercache.clock import NEVER, Clock
-from tiercache.contracts import NearTier
+from tiercache.contracts import Fills, NearTier
 from tiercache.engine.coherence import Coherence
-from tiercache.engine.flights import Found
+from tiercache.engine.flights import Found, Probe
 from tiercache.engine.rules import REARM, Rules
 from tiercache.engine.stats import OTHER, Patterns
 from tiercache.entry import FOREVER, MISSING, UNPROVEN, Entry, Missing, Terms, Trust
@@ -28,13 +28,14 @@ class Keeping:
     """Puts the entries of one route into its near tier; does nothing where it has none."""
 
     __slots__ = (
-        "_alone", "_clock", "_hits", "_terms", "coherence", "near", "patterns", "plain", "route", "rules",
-        "slides",
+        "_alone", "_clock", "_fill", "_hits", "_terms", "coherence", "near", "patterns", "plain", "route",
+        "rules", "slides",
     )  # fmt: skip
 
     def __init__(self, route: str, near: NearTier | None, clock: Clock, rules: Rules) -> None:
         self.route = route
         self.near = near
+        self._fill = near.put_many if isinstance(near, Fills) else None
         self._clock = clock
         self.coherence: Coherence | None = None
         """What the near copies are trusted by."""
@@ -90,10 +91,6 @@ class Keeping:
         near = self.near
         if near is None:
             return
-        coherence = self.coherence
-        if self.plain and (coherence is None or (arrival.trusted is coherence and began >= coherence.since)):
-            self._keep_plain(near, key, found, arrival)
-            return
         remaining = math.inf
         if found.fresh_until < NEVER:
             longest = max(found.fresh_until - found.created_at, 0) + _PROMOTION_SLACK
@@ -110,29 +107,48 @@ class Keeping:
             stale = 0.0
         self.place(key, found.value, found.created_at, remaining, stale, found.tags, began)
 
-    def _keep_plain(self, near: NearTier, key: str, found: Found, arrival: Arrival) -> None:
-        """What `keep` comes to where nothing is to be asked any more: no slides, and trusted.
+    def keep_all(self, probes: Sequence[Probe], founds: Sequence[Found | None], arrival: Arrival) -> None:
+        """As `keep`, for what *probes* found, where they found it, in one batch.
 
-        Entries that came together have mostly the same terms, which are looked for once.
+        What they share is looked at once, and the near tier takes them together: half of the cost.
         """
-        value, created_at, fresh_until, stale_until, tags, _ = found
-        remaining, beyond = math.inf, 0
-        if fresh_until < NEVER:
-            left, longest = fresh_until - arrival.now, fresh_until - created_at + _PROMOTION_SLACK
-            if left > longest:
-                left = min(left, max(longest, _PROMOTION_SLACK))
-            remaining = left / 1_000_000
-            beyond = stale_until - fresh_until if stale_until < NEVER else NEVER
-        if remaining > near.max_ttl:
-            remaining = near.max_ttl
-        terms = arrival.terms
-        if terms is None or arrival.keeping is not self or arrival.beyond != beyond or self.patterns.declared:
-            stale = math.inf if beyond == NEVER else beyond / 1_000_000
-            trust = FOREVER if self.coherence is None else self.coherence.trust
-            pattern = self.patterns.name(key) if self.patterns.declared else OTHER
-            terms = self.terms(stale, 0.0, trust, pattern)
-            arrival.keeping, arrival.beyond, arrival.terms = self, beyond, terms
-        near.put(Entry(key, value, created_at, arrival.monotonic + remaining, terms), tags)
+        near, coherence = self.near, self.coherence
+        if near is None:
+            return
+        trust, since = FOREVER, -math.inf
+        if coherence is not None:
+            trust, since = coherence.trust, coherence.since
+        plain = self.plain and (coherence is None or arrival.trusted is coherence)
+        declared, monotonic, most = self.patterns.declared, arrival.monotonic, near.max_ttl
+        entries: list[Entry] = []
+        terms, held = None, 0
+        for probe, found in zip(probes, founds):  # noqa: B905 - of a lone read it is a tenth
+            if found is None or probe.detached:
+                continue
+            key = probe.key
+            value, created_at, fresh_until, stale_until, tags, _ = found
+            if not plain or probe.began < since or tags:
+                self.keep(key, found, probe.began, arrival)
+                continue
+            remaining, beyond = math.inf, 0
+            if fresh_until < NEVER:
+                left, longest = fresh_until - arrival.now, fresh_until - created_at + _PROMOTION_SLACK
+                if left > longest:
+                    left = min(left, max(longest, _PROMOTION_SLACK))
+                remaining = left / 1_000_000
+                beyond = stale_until - fresh_until if stale_until < NEVER else NEVER
+            if remaining > most:
+                remaining = most
+            if terms is None or held != beyond or declared:
+                stale = math.inf if beyond == NEVER else beyond / 1_000_000
+                pattern = self.patterns.name(key) if declared else OTHER
+                terms, held = self.terms(stale, 0.0, trust, pattern), beyond
+            entries.append(Entry(key, value, created_at, monotonic + remaining, terms))
+        if self._fill is not None and len(entries) > 1:
+            self._fill(entries)
+        else:
+            for entry in entries:
+                near.put(entry)
 
     def place(
         self,

@@ -14,8 +14,6 @@ from tiercache.engine.tasks import Woken, begin, wake
 if TYPE_CHECKING:
     from tiercache.engine.batching.writes import Writes
     from tiercache.engine.coherence import Coherence
-    from tiercache.engine.keeping import Keeping
-    from tiercache.entry import Terms
 
 MOST_KEYS: Final = 512
 """Keys that one call may carry."""
@@ -24,7 +22,7 @@ MOST_KEYS: Final = 512
 class Arrival:
     """What came together from a far tier: what is asked of clocks and leases once for all of it."""
 
-    __slots__ = ("beyond", "keeping", "monotonic", "now", "terms", "trusted", "woken")
+    __slots__ = ("monotonic", "now", "trusted", "woken")
 
     def __init__(self, clock: Clock) -> None:
         self.now = clock.micros()
@@ -33,12 +31,6 @@ class Arrival:
         """The same moment, for what stays in this process."""
         self.trusted: Coherence | None = None
         """Whose lease was found to live; None: nobody has asked yet, or none does."""
-        self.keeping: Keeping | None = None
-        """What kept the last of it near."""
-        self.beyond = 0
-        """For how many microseconds after its end."""
-        self.terms: Terms | None = None
-        """The terms that it was kept by."""
         self.woken: Woken = []
         """Who waited for it, and has yet to be told."""
 

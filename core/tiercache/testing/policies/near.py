@@ -8,31 +8,25 @@ import sys
 import threading
 from collections.abc import Callable
 from time import monotonic, sleep
-from typing import Any
 
 import pytest
 from hypothesis import settings
-from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    invariant,
-    precondition,
-    rule,
     run_state_machine_as_test,
 )
 
-from tiercache.contracts import NearTier
+from tiercache.contracts import Fills, NearTier
 from tiercache.entry import Entry, Terms
-from tiercache.testing.policies.policy import KEYS, RUN
-
-BuildNear = Callable[[int, int | None], NearTier]
+from tiercache.testing.policies.machine import BuildNear, NearMachine, finish, look
+from tiercache.testing.policies.policy import RUN
 
 
 class NearTierSuite:
     """What holds for every near tier.
 
     Inherit from it, and give a fixture `near`: a function of `max_entries` and `max_bytes` (None: no bound)
-    that returns a new tier. A tier that can't be bounded by bytes skips there.
+    that returns a new tier. A tier that can't be bounded by bytes skips there. One that takes many entries at
+    once (`tiercache.Fills`) is tried with many, too.
     """
 
     @pytest.mark.parametrize("capacity", [1, 3, 1000])
@@ -52,6 +46,43 @@ class NearTierSuite:
             assert tier.stats()["entries"] == len(list(tier.keys())) <= 100
         assert tier.stats()["evicted"] == 1000 - tier.stats()["entries"]
         assert tier.get("k999") is not None
+
+    @pytest.mark.parametrize("capacity", [100, 20_000])
+    @pytest.mark.parametrize("count", [1, 10, 50, 300])
+    def test_many_entries_at_once_are_held_and_bounded_exactly(
+        self, near: BuildNear, capacity: int, count: int
+    ) -> None:
+        tier, terms = near(capacity, None), Terms("r")
+        if not isinstance(tier, Fills):
+            pytest.skip("takes entries one by one")
+        put = 0
+        while put < 2 * capacity:
+            entries = [Entry(f"k{put + at}", at, 1, math.inf, terms) for at in range(count)]
+            tier.put_many(entries)
+            put += count
+            stats = tier.stats()
+            assert stats["entries"] <= capacity
+            assert stats["entries"] + stats["evicted"] == put
+            kept = [entry for entry in entries if tier.get(entry.key) is entry]
+            assert len(kept) == count or count * 8 > capacity
+            assert all((entry.fresh_until == math.inf) is (entry in kept) for entry in entries)
+        assert tier.stats()["entries"] == len(list(tier.keys()))
+
+    def test_many_entries_at_once_renew_what_stands_and_leave_what_is_newer(self, near: BuildNear) -> None:
+        tier, terms = near(100, None), Terms("r")
+        if not isinstance(tier, Fills):
+            pytest.skip("takes entries one by one")
+        older = tier.put(Entry("older", "a", 1, 50.0, terms), ("t",))
+        newer = tier.put(Entry("newer", "b", 3, 50.0, terms), ("t",))
+        once, again = Entry("twice", "c", 2, 60.0, terms), Entry("twice", "d", 3, 70.0, terms)
+        tier.put_many(
+            [Entry("older", "A", 2, 60.0, terms), Entry("newer", "B", 2, 60.0, terms), once, once, again]
+        )
+        assert (older.value, older.fresh_until, tier.get("older")) == ("A", 60.0, older)
+        assert (newer.value, newer.fresh_until, tier.get("newer")) == ("b", 50.0, newer)
+        assert (once.value, once.fresh_until, tier.get("twice")) == ("d", 70.0, once)
+        assert list(tier.tagged("t")) == ["newer"]
+        assert tier.stats()["entries"] == 3
 
     def test_what_is_heavier_than_the_bound_is_not_stored(self, near: BuildNear) -> None:
         tier, terms = near(100, 10_000), Terms("r")
@@ -93,9 +124,9 @@ class NearTierSuite:
         for number in range(20_000):
             tier.put(Entry(f"k{number}", number, 1, 10.0 if number % 4 else math.inf, terms), ("t",))
         assert tier.stats()["entries"] == 20_000
-        _finish(tier, 14.0)
+        finish(tier, 14.0)
         assert tier.stats()["entries"] == 20_000
-        slices = _finish(tier, 1000.0)
+        slices = finish(tier, 1000.0)
         assert slices > 1
         assert tier.stats()["entries"] == 5000
         assert tier.stats()["expired"] == 15_000
@@ -113,7 +144,7 @@ class NearTierSuite:
         assert tier.stats()["entries"] == tier.stats()["bytes"] == 0
         assert tier.stats()["hits"] + terms.hits == 15_000
         fresh = tier.put(Entry("k1", "new", 1, math.inf, terms))
-        assert _finish(tier, 0.0) > 1
+        assert finish(tier, 0.0) > 1
         assert terms.hits == 15_000
         assert all(entry.fresh_until == -math.inf for entry in held)
         assert tier.get("k1") is fresh
@@ -133,29 +164,11 @@ class NearTierSuite:
 
 
 def _run(near: BuildNear, capacity: int, max_bytes: int | None, run: settings) -> None:
-    class Machine(_NearMachine):
+    class Machine(NearMachine):
         def __init__(self) -> None:
             super().__init__(near, capacity, max_bytes)
 
     run_state_machine_as_test(Machine, settings=run)
-
-
-def _finish(tier: NearTier, now: float) -> int:
-    """Work until nothing is left; return the number of slices."""
-    for slices in range(1, 100_000):
-        if not tier.work(now, 0.0001):
-            return slices
-    raise AssertionError("work has no end")
-
-
-def _look(tier: NearTier, key: str) -> Entry | None:
-    """Look *key* up as the kernel does."""
-    entries = tier.entries
-    if tier.segments is not None:
-        entries = tier.segments[hash(key) & (len(tier.segments) - 1)]
-    if entries is None:
-        return tier.get(key)
-    return entries.get(key)
 
 
 def _hammer(tier: NearTier, seconds: float) -> None:
@@ -172,7 +185,7 @@ def _hammer(tier: NearTier, seconds: float) -> None:
         count = 0
         while not stop.is_set():
             key = chance.choice(keys)
-            entry = _look(tier, key)
+            entry = look(tier, key)
             try:
                 if tier.touch is not None:
                     tier.touch(key)
@@ -206,7 +219,11 @@ def _hammer(tier: NearTier, seconds: float) -> None:
                 case _:
                     life = chance.choice([1.5, math.inf, 50.0])
                     entry = Entry(key, (key, "x" * chance.randrange(50)), next(stamps), life, terms[seed % 2])
-                    tier.put(entry, ("t",) if chance.random() < 0.3 else ())
+                    if chance.random() < 0.3 and isinstance(tier, Fills):
+                        other = chance.choice(keys)
+                        tier.put_many([entry, Entry(other, (other, ""), next(stamps), life, terms[seed % 2])])
+                    else:
+                        tier.put(entry, ("t",) if chance.random() < 0.3 else ())
 
     def run(body: Callable[[int], None], seed: int) -> None:
         try:
@@ -236,111 +253,3 @@ def _hammer(tier: NearTier, seconds: float) -> None:
     held = list(tier.keys())
     assert tier.stats()["entries"] == len(held)
     assert {key for key in held if "t" in tier.tags(key)} == set(tier.tagged("t"))
-
-
-class _NearMachine(RuleBasedStateMachine):
-    """Compares a tier with a dictionary that knows what was put last, not what was evicted."""
-
-    def __init__(self, near: BuildNear, capacity: int, max_bytes: int | None = None) -> None:
-        super().__init__()
-        self.tier = near(capacity, max_bytes)
-        self.capacity = capacity
-        self.max_bytes = max_bytes
-        self.terms = (Terms("plain"), Terms("stale", stale=3.0))
-        self.put_last: dict[str, tuple[Any, int, float, tuple[str, ...], Terms]] = {}
-        self.dropped: list[Entry] = []
-        self.reads = 0
-        self.now = 100.0
-
-    @rule(
-        key=KEYS,
-        stamp=st.integers(1, 6),
-        life=st.one_of(st.floats(0.5, 20), st.just(math.inf)),
-        tags=st.lists(st.sampled_from("abc"), unique=True, max_size=2),
-        terms=st.integers(0, 1),
-        size=st.integers(0, 600),
-    )
-    def put(self, key: str, stamp: int, life: float, tags: list[str], terms: int, size: int) -> None:
-        before = self.tier.get(key)
-        value = (bytes(size),)
-        entry = Entry(key, value, stamp, self.now + life, self.terms[terms])
-        stood = before.created_at if before is not None else 0
-        standing = self.tier.put(entry, tuple(tags))
-        if stamp >= stood:
-            self.put_last[key] = (value, stamp, self.now + life, tuple(tags), self.terms[terms])
-            assert standing.value is value
-        else:
-            assert standing is before
-        if self.tier.get(key) is None:
-            assert self.max_bytes is not None
-        else:
-            assert self.tier.get(key) is standing
-        if before is not None and before is not self.tier.get(key):
-            self.dropped.append(before)
-
-    @rule(key=KEYS)
-    def read(self, key: str) -> None:
-        entry = _look(self.tier, key)
-        assert entry is self.tier.get(key)
-        if entry is not None and self.now < entry.fresh_until:
-            if self.tier.touch is not None:
-                self.tier.touch(key)
-            entry.hits += 1
-            self.reads += 1
-
-    @rule(key=KEYS)
-    def remove(self, key: str) -> None:
-        entry = self.tier.get(key)
-        assert self.tier.remove(key) is (entry is not None)
-        assert self.tier.get(key) is None
-        if entry is not None:
-            self.dropped.append(entry)
-
-    @rule(seconds=st.floats(0.5, 10))
-    def sweep(self, seconds: float) -> None:
-        self.now += seconds
-        held = [self.tier.get(key) for key in list(self.tier.keys())]
-        dead = [e for e in held if e is not None and e.fresh_until + e.terms.stale <= self.now]
-        _finish(self.tier, self.now)
-        assert len(list(self.tier.keys())) == len(held) - len(dead)
-        self.dropped += dead
-
-    @precondition(lambda self: self.put_last)
-    @rule()
-    def clear(self) -> None:
-        self.tier.clear()
-        assert not list(self.tier.keys())
-
-    @invariant()
-    def what_is_held_is_what_was_put_last(self) -> None:
-        held = {key: self.tier.get(key) for key in list(self.tier.keys())}
-        by_tag: dict[str, set[str]] = {tag: set() for tag in "abc"}
-        for key, entry in held.items():
-            assert entry is not None
-            value, stamp, fresh_until, tags, terms = self.put_last[key]
-            assert entry.value is value
-            assert (entry.key, entry.created_at, entry.fresh_until) == (key, stamp, fresh_until)
-            assert entry.terms is terms
-            assert tuple(self.tier.tags(key)) == tags
-            for tag in tags:
-                by_tag[tag].add(key)
-        for tag, keys in by_tag.items():
-            assert set(self.tier.tagged(tag)) == keys
-        stats = self.tier.stats()
-        assert stats["entries"] == len(held) <= self.capacity
-        assert stats["bytes"] <= (self.max_bytes or 0)
-        assert stats["hits"] + sum(terms.hits for terms in self.terms) == self.reads
-
-    @invariant()
-    def whoever_holds_a_dropped_entry_sees_a_miss(self) -> None:
-        assert all(entry.fresh_until == -math.inf for entry in self.dropped)
-        assert all(
-            not self.tier.tags(entry.key) for entry in self.dropped if self.tier.get(entry.key) is None
-        )
-
-    def teardown(self) -> None:
-        for key in list(self.tier.keys()):
-            assert self.tier.remove(key)
-        assert self.tier.stats()["entries"] == self.tier.stats()["bytes"] == 0
-        _finish(self.tier, self.now)
-        assert sum(terms.hits for terms in self.terms) == self.reads

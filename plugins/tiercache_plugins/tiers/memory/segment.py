@@ -6,10 +6,24 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from tiercache import Entry, Policy
+from tiercache import Entry, Policy, PolicyConfig
 
 NO_TAGS: Final[tuple[str, ...]] = ()
 DROPPED: Final = -math.inf
+WHOLE: Final = 4
+"""Times `PolicyConfig.segment` up to which one dictionary holds everything."""
+UNSPLIT: Final = 16_384
+"""Entries that one dictionary may hold whatever the policy: in segments a hit is slower by a third."""
+MOST: Final = 512
+
+
+def segments(policy: PolicyConfig, max_entries: int) -> int:
+    """Return in how many parts a tier of *max_entries* keeps its entries: a power of two."""
+    count = 1
+    if max_entries > max(WHOLE * policy.segment, UNSPLIT):
+        while count < MOST and count * policy.segment < max_entries:
+            count *= 2
+    return count
 
 
 class Segment:

@@ -103,3 +103,15 @@ class Sweep:
 
 def _dead(entry: Entry, now: float) -> bool:
     return entry.fresh_until + entry.terms.stale <= now
+
+
+def dismantle(retired: list[Segment]) -> list[Entry]:
+    """Drop a few entries of the last of *retired*, and strike it off when it is empty; return what went."""
+    if not retired:
+        return []
+    part = retired[-1]
+    gone = part.victims(BATCH, 0) or list(islice(part.entries.values(), BATCH))
+    part.drop(gone)
+    if not part.entries:
+        retired.pop()
+    return gone

@@ -6,22 +6,14 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from threading import get_ident
 from time import perf_counter
-from typing import Final
 
 from tiercache import Entry, PolicyConfig
 from tiercache_plugins.tiers.memory.pen import Pen
-from tiercache_plugins.tiers.memory.segment import NO_TAGS, Segment
-from tiercache_plugins.tiers.memory.sweep import BATCH, Sweep
+from tiercache_plugins.tiers.memory.segment import NO_TAGS, Segment, segments
+from tiercache_plugins.tiers.memory.sweep import Sweep, dismantle
 from tiercache_plugins.tiers.memory.weight import weigh
-
-WHOLE: Final = 4
-"""Times `PolicyConfig.segment` up to which one dictionary holds everything."""
-UNSPLIT: Final = 16_384
-"""Entries that one dictionary may hold whatever the policy: in segments a hit is slower by a third."""
-MOST_SEGMENTS: Final = 512
 
 
 class MemoryTier:
@@ -39,10 +31,7 @@ class MemoryTier:
     def __init__(
         self, policy: PolicyConfig, max_entries: int, max_bytes: int | None = None, max_ttl: float = math.inf
     ) -> None:
-        count = 1
-        if max_entries > max(WHOLE * policy.segment, UNSPLIT):
-            while count < MOST_SEGMENTS and count * policy.segment < max_entries:
-                count *= 2
+        count = segments(policy, max_entries)
         self.max_ttl = max_ttl
         self._build = policy.build
         self._capacity = -(-max_entries // count)
@@ -149,6 +138,42 @@ class MemoryTier:
             if pen.later:
                 pen.catch_up()
         return entry
+
+    def put_many(self, entries: Sequence[Entry]) -> None:
+        """Store *entries*, each as `put` does, with one turn of the pen and one search for room."""
+        others: Sequence[Entry] = entries
+        # Kept to the end, likewise.
+        gone: list[Entry] = []
+        # A tier that would have to give an eighth of itself for them chooses anew for each.
+        if entries and self._max_bytes is None and len(entries) * 8 <= self._max_entries:
+            if not self._pen.take(partial(self.put_many, entries)):
+                return
+            try:
+                others = self._enter(entries, gone)
+            finally:
+                self._pen.give()
+        for entry in others:
+            self.put(entry)
+
+    def _enter(self, entries: Sequence[Entry], gone: list[Entry]) -> list[Entry]:
+        """Put those of *entries* into the dictionaries whose keys are not there, and return the others."""
+        parts, mask = self._parts, self._mask
+        part = parts[at := hash(entries[0].key) & mask]
+        if self._free < len(entries):
+            self._make_room(at, len(entries), 0, gone)
+        free = self._free
+        others = []
+        for entry in entries:
+            key = entry.key
+            if mask:
+                part = parts[hash(key) & mask]
+            if free and part.entries.setdefault(key, entry) is entry and not entry.place:
+                free -= 1
+                self._free = free
+                part.added(entry)
+            else:
+                others.append(entry)
+        return others
 
     def _fits(self, count: int, weight: int) -> bool:
         return self._free >= count and (self._max_bytes is None or self._bytes + weight <= self._max_bytes)
@@ -271,18 +296,9 @@ class MemoryTier:
             # From a finalizer: nothing to be gained by starting over.
             return []
         try:
-            if not self._retired:
-                return []
-            part = self._retired[-1]
-            gone = part.victims(BATCH, 0)
-            if not gone:
-                gone = list(islice(part.entries.values(), BATCH))
-            part.drop(gone)
-            if not part.entries:
-                self._retired.pop()
+            return dismantle(self._retired)
         finally:
             self._pen.give()
-        return gone
 
     def _advance(self, now: float) -> list[Entry]:
         """Do one step of the sweep, and return what it dropped."""
