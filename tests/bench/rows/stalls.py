@@ -14,9 +14,9 @@ from bench.row import Cases, Result, Scale
 TERMS = (
     "Longest single call in processor time, while as many entries are put, put again so that each evicts "
     "one, and swept out when dead (in slices, as the kernel asks for them). With Python's collector off, and "
-    "the better of two runs where the first was above 2 ms: a stall that is the cache's own shows in both. "
-    "With the collector on, its full passes are part of it: it looks at every object of the process. cashews "
-    "walks all its keys each second: its longest is one such walk."
+    "of each the best of up to three runs, as long as one of them is above 2 ms: a stall that is the cache's "
+    "own shows in all. With the collector on, its full passes are part of it: it looks at every object of "
+    "the process. cashews walks all its keys each second: its longest is one such walk."
 )
 CLEARED = (
     "Likewise, while a full cache is cleared, and taken apart in slices. What takes longest comes last: when "
@@ -44,12 +44,14 @@ async def run(scale: Scale) -> list[Result]:
         gc.collect()
         gc.disable()
         try:
-            runs = [cost.stalled(SHIPPED[name], size)]
-            if max(runs[0].values()) > 2.0:
-                runs.append(cost.stalled(SHIPPED[name], size))
+            longest = cost.stalled(SHIPPED[name], size)
+            for _ in range(2):
+                if max(longest.values()) > 2.0:
+                    again = cost.stalled(SHIPPED[name], size)
+                    longest = {step: min(figure, again[step]) for step, figure in longest.items()}
         finally:
             gc.enable()
-        note(f"tiercache {name}", {step: min(run[step] for run in runs) for step in runs[0]})
+        note(f"tiercache {name}", longest)
     note("hybrid, collector on", cost.stalled(SHIPPED["hybrid"], size))
     if (cashews := cases.peer("cashews.backends.memory")) is not None:
         working["cashews"] = await _cashews(cashews, size)
