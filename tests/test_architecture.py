@@ -39,7 +39,7 @@ CHANGEABLE = (MutableMapping, MutableSequence, MutableSet, ContextVar)
 
 LONG_MODULES = {
     "core/tiercache/contracts.py": "every contract in one place, most of it prose",
-    "core/tiercache/testing/tiers/suite.py": "likewise",
+    "core/tiercache/testing/tiers/suite.py": "a suite to inherit from is one class, wanted whole",
 }
 
 # Module-level state that can change. Everything else would be shared by two caches of one process.

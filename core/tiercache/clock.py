@@ -57,7 +57,8 @@ class Clock:
 
     def micros(self) -> int:
         """Return the wall time in microseconds: what `fresh_until` is compared with."""
-        return int(self.wall() * 1_000_000) + self.shift
+        wall = self.wall
+        return int(wall() * 1e6) + self.shift
 
     def end(self, ttl: float) -> float:
         """Return when *ttl* seconds are over, in seconds of `monotonic`; up to 1 ms and 0.1 % earlier.
@@ -86,7 +87,8 @@ class Clock:
     def final(self) -> int:
         """Return a new stamp for what ends all that others began before: later by `doubt`."""
         later = self.doubt + 1 if self.doubt else 0
-        now = int(self.wall() * 1_000_000) + self.shift + later
+        wall = self.wall
+        now = int(wall() * 1e6) + self.shift + later
         # Without a call, as in `stamp`.
         self._last = stamp = now if now > self._last else self._last + 1
         return stamp

@@ -143,11 +143,12 @@ class Reading(Base):
         return await explain(self._house, key, route)
 
     def _absent(self, key: str, default: Any, route: str | None) -> Any:
-        """What `_miss` comes to where nothing is behind the near tiers, at two thirds of the cost."""
+        """What `_miss` comes to where nothing is behind the near tiers, without its coroutine."""
         if self._home._thread_id != get_ident():  # noqa: SLF001 - as `_way`, without its call
             self._here()
         counts = self._house.way(key, route).counts
         counts.near_misses += 1
+        # As `RouteCounts.missed`, without its call, a tenth of a miss.
         counts.misses += 1
         patterns = counts.patterns
         (patterns.of(key) if patterns.declared else patterns.other).misses += 1

@@ -130,6 +130,7 @@ class Keeping:
             if not plain or probe.began < since or tags:
                 self.keep(key, found, probe.began, arrival)
                 continue
+            # The life, as `keep` works it out, without a call for each.
             remaining, beyond = math.inf, 0
             if fresh_until < NEVER:
                 left, longest = fresh_until - arrival.now, fresh_until - created_at + _PROMOTION_SLACK

@@ -11,9 +11,7 @@ from time import monotonic, sleep
 
 import pytest
 from hypothesis import settings
-from hypothesis.stateful import (
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import run_state_machine_as_test
 
 from tiercache.contracts import Fills, NearTier
 from tiercache.entry import Entry, Terms

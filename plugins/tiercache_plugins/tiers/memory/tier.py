@@ -142,7 +142,7 @@ class MemoryTier:
     def put_many(self, entries: Sequence[Entry]) -> None:
         """Store *entries*, each as `put` does, with one turn of the pen and one search for room."""
         others: Sequence[Entry] = entries
-        # Kept to the end, likewise.
+        # Kept to the end, as in `put`.
         gone: list[Entry] = []
         # A tier that would have to give an eighth of itself for them chooses anew for each.
         if entries and self._max_bytes is None and len(entries) * 8 <= self._max_entries:
