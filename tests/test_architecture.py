@@ -38,7 +38,6 @@ LONGEST = 350
 CHANGEABLE = (MutableMapping, MutableSequence, MutableSet, ContextVar)
 
 LONG_MODULES = {
-    "core/tiercache/contracts.py": "every contract in one place, most of it prose",
     "core/tiercache/testing/tiers/suite.py": "a suite to inherit from is one class, wanted whole",
 }
 
