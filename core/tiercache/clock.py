@@ -16,6 +16,7 @@ NEVER: Final = 2**63 - 1
 """The stamp of what never comes, such as the expiry of an entry that has none."""
 
 _FUTURE: Final = 86_400_000_000
+_APART: Final = 100_000
 _GRAIN: Final = 0.001
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)
 
@@ -92,6 +93,14 @@ class Clock:
         # Without a call, as in `stamp`.
         self._last = stamp = now if now > self._last else self._last + 1
         return stamp
+
+    def ahead(self, stamp: int) -> float:
+        """Return for how many seconds others may still date what they begin at or before *stamp*; 0 for none.
+
+        One that lies farther ahead than doubts reach is of a clock that is wrong; no wait would mend that.
+        """
+        ahead = stamp + self.doubt - self.micros()
+        return ahead / 1_000_000 if 0 < ahead <= 2 * self.doubt + _APART else 0.0
 
     def observe(self, stamp: int) -> None:
         """Raise the clock so that later stamps are above *stamp*.

@@ -92,6 +92,20 @@ def test_a_marker_of_another_process_is_seen_at_once(far):
     fleet(document(far, coherent=True), act)
 
 
+def test_nothing_is_added_to_or_found_standing_that_another_process_has_marked(far):
+    async def act(one, other):
+        for marked in ({"tags": ["red"]}, {"prefix": "k"}):
+            await other.set("k", 5, tags=["red"])
+            await one.invalidate(**marked)
+            assert not await other.touch("k", ttl="2h")
+            assert await other.add("k", 5, tags=["red"])
+            await one.invalidate(**marked)
+            assert await other.increment("k", 1, tags=["red"]) == 1
+            assert await one.get("k") == 1
+
+    fleet(document(far, coherent=True), act)
+
+
 def test_a_copy_that_still_holds_is_not_sent_again(far):
     async def act(one, other):
         await one.set("k", "x" * 10_000)

@@ -763,7 +763,7 @@ ENDS = (
         "kill::a_process_that_is_killed_loses_nothing_that_was_acknowledged",
         ENGINE + "saving.py",
         "        for future in waiting:\n            if stamp := await future:\n"
-        "                route.clock.observe(stamp)\n",
+        "                route.clock.observe(stamp)\n                latest = max(latest, stamp)\n",
         "        await asyncio.sleep(0)\n",
     ),
     without(

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from tiercache.contracts import Life, Record
 from tiercache.engine.far import Far
 from tiercache.engine.guard import FRAMES, NUMBERS, answers
+from tiercache.engine.offset import past
 from tiercache.engine.pipeline import Route
 from tiercache.engine.saving import save, spread
 from tiercache.entry import Entry
@@ -53,7 +54,7 @@ async def add(route: Route, key: str, value: Any, life: Life) -> bool:
         term = route.term(life)
         frame = far.codec.encode(address.encode(), value, route.clock.final(), *term[:2], life.tags, term[2])
         record = far.record(address, frame, term[1], conditional=False)
-        return True if await _swap(far, record, standing.stamp) else None
+        return True if await _swap(route, far, record, standing.stamp) else None
 
     stored: bool = await _changed(route, far, key, attempt)
     return stored
@@ -78,7 +79,7 @@ async def touch(route: Route, key: str, ttl: float) -> bool:
             far.guard.counts.corrupt += 1
             return False
         record = far.record(address, restamped(frame, route.clock.stamp()), until[1], conditional=False)
-        return True if await _swap(far, record, standing.stamp) else None
+        return True if await _swap(route, far, record, standing.stamp) else None
 
     touched: bool = await _changed(route, far, key, attempt)
     return touched
@@ -116,7 +117,7 @@ async def expire(route: Route, key: str) -> bool:
                 return False
             stamped = restamped(frame, route.clock.stamp())
             record = far.record(address, stamped, stale_until, conditional=False)
-            return True if await _swap(far, record, standing.stamp) else None
+            return True if await _swap(route, far, record, standing.stamp) else None
 
         with contextlib.suppress(TierUnavailable):
             expired = await _attempts(route, far, key, attempt) or expired
@@ -149,6 +150,7 @@ async def increment(route: Route, key: str, delta: int, life: Life) -> int:
         if frame[8:] == record.frame[8:]:
             # Begun by this call, however short its life.
             route.clock.observe(stamp_of(frame))
+            await past(route.clock, record.stamp)
             return delta
         standing = _judged(route, far, key, frame)
         # To what is dead, or damaged, nothing was added: it is as dead as before, and counts for nobody.
@@ -165,16 +167,16 @@ async def increment(route: Route, key: str, delta: int, life: Life) -> int:
         head = standing.head
         if head is None and standing.stamp is not None:
             # What stands is dead, or damaged, and only kept for a while: the tier would add to it.
-            return delta if await _swap(far, fresh(), standing.stamp) else None
+            return delta if await _swap(route, far, fresh(), standing.stamp) else None
         if far.counter is not None:
             return await added()
         if head is None:
-            return delta if await _swap(far, fresh(), None) else None
+            return delta if await _swap(route, far, fresh(), None) else None
         if not head.flags & COUNTER:
             raise TypeError(f"the value under {key!r} is no integer of 64 bits")
         total = _fitting(int(standing.frame[head.payload :]) + delta, key)
         record = _rewritten(route, far, address, total, head, head.fresh_until, head.stale_until)
-        return total if await _swap(far, record, standing.stamp) else None
+        return total if await _swap(route, far, record, standing.stamp) else None
 
     total: int = await _changed(route, far, key, attempt, unseen if far.counter is not None else None)
     return total
@@ -211,6 +213,8 @@ async def _attempts(
 ) -> Any:
     if far.writes.voids is not None:
         await _ask(far, route.address(key), answers, far.writes.voids.void, [route.address(key)], NUMBERS)
+    if route.rules.coherent:
+        await _ask(far, route.address(key), far.learn, route.address(key))
     if unseen is not None and (result := await unseen()) is not None:
         return result
     for _ in range(ATTEMPTS):
@@ -245,7 +249,7 @@ def _judged(route: Route, far: Far, key: str, frame: bytes) -> _Standing:
     return _Standing(stamp, head, frame)
 
 
-async def _swap(far: Far, record: Record, expected: int | None) -> bool:
+async def _swap(route: Route, far: Far, record: Record, expected: int | None) -> bool:
     if far.swap is None:
         raise Unsupported(
             f"tier {far.name} answers for this route, but can't compare and set; add, touch and increment "
@@ -253,6 +257,8 @@ async def _swap(far: Far, record: Record, expected: int | None) -> bool:
         )
     swapped: bool = await _ask(far, record.key, far.swap, record, expected)
     far.guard.counts.writes += swapped
+    if swapped:
+        await past(route.clock, record.stamp)
     return swapped
 
 

@@ -99,6 +99,15 @@ class Far:
         # The class's own way in is a function written in Python, and takes twice as long.
         return _tuple(Record, (address, frame, expires_at, stamp, conditional, b"", False))
 
+    async def learn(self, address: str) -> bool:
+        """Read the markers, where others have raised some; *address* is looked at. True, also where the tier
+        can't be asked for that. Raises what the tier raises.
+        """
+        tier = self.guard.tier
+        if isinstance(tier, Heads):
+            await self._heads(tier, [address])
+        return True
+
     async def _heads(self, tier: Heads, addresses: Sequence[str]) -> Sequence[bytes | None]:
         marked, heads = await tier.heads(addresses)
         if marked != self._marked:

@@ -17,6 +17,7 @@ from tiercache.clock import Clock, Ticker
 from tiercache.contracts import NearTier
 from tiercache.engine.far import Far
 from tiercache.engine.markers import EVERYTHING, Markers, of_prefix, of_tag
+from tiercache.engine.offset import past
 from tiercache.engine.pipeline import Route
 from tiercache.engine.tasks import begin
 from tiercache.entry import Entry
@@ -185,11 +186,13 @@ class Invalidation:
         told = (far.ledger.owe(markers, below) for far in self._fars if far is not source)
         return [done for done in told if done is not None]
 
-    async def told(self, durable: Iterable[asyncio.Future[bool | None]]) -> None:
+    async def told(self, durable: Sequence[asyncio.Future[bool | None]]) -> None:
         """Wait until the far tiers have the markers that *durable* stands for, or have failed."""
         for done in durable:
             # Shielded: who is cancelled here has marked all the same, and the tiers must hear of it.
             await asyncio.shield(done)
+        if durable:
+            await past(self._clock, self.markers.newest)
 
     def heard(self, markers: Mapping[str, int], source: Far) -> None:
         """Heed *markers* that another process wrote into *source*."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tiercache.contracts import Life, Record
 from tiercache.engine.loaded import Loaded
+from tiercache.engine.offset import past
 from tiercache.entry import MISSING
 
 if TYPE_CHECKING:
@@ -48,11 +49,13 @@ async def spread(
     meanwhile, nothing would keep the old one out of it: so the key is closed.
     """
     flights = route.flights
+    latest = 0
     flights.closing.close(key)
     try:
         for future in waiting:
             if stamp := await future:
                 route.clock.observe(stamp)
+                latest = max(latest, stamp)
         for done in dropped:
             await done
     except asyncio.CancelledError:
@@ -62,6 +65,8 @@ async def spread(
     finally:
         flights.closing.reopen(key)
     route.detach(key)
+    if latest:
+        await past(route.clock, latest)
 
 
 def loaded(
