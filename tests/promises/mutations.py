@@ -643,7 +643,7 @@ DISK = (
     without(
         "disk::a_value_too_large_for_the_file_leaves_no_older_one_behind",
         PLUGINS + "tiers/sqlite/rows.py",
-        "                connection.execute(sql.DROP, (standing.id,))\n"
+        "                saves.drop(standing.id)\n"
         "                totals.take(standing.size)\n            return False\n",
         "                pass\n            return False\n",
     ),

@@ -46,7 +46,7 @@ class Link:
 
         def connect() -> sqlite3.Connection:
             return sqlite3.connect(
-                path, isolation_level=None, timeout=patience, cached_statements=64, check_same_thread=False
+                path, isolation_level=None, timeout=patience, cached_statements=128, check_same_thread=False
             )
 
         desk = _Desk()

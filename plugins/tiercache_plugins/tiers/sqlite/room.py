@@ -7,12 +7,15 @@ import os
 import sqlite3
 import time
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from tiercache_plugins.tiers.sqlite import batches
 from tiercache_plugins.tiers.sqlite import statements as sql
 from tiercache_plugins.tiers.sqlite.readings import Reading, Readings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tiercache_plugins.tiers.sqlite.place import Place
 
 log = logging.getLogger("tiercache.tier")
@@ -82,13 +85,15 @@ class Room:
     """Keeps one database within its bounds. Called inside the transactions that write, and right after."""
 
     __slots__ = (
-        "_counts", "_log", "_log_grew", "_max_bytes", "_most", "_place", "_ranking", "_swept", "readings",
+        "_counts", "_log", "_log_grew", "_max_bytes", "_most", "_page", "_place", "_ranking", "_swept",
+        "readings",
     )  # fmt: skip
 
     def __init__(self, place: Place, ranking: sql.Ranking, max_bytes: int, counts: Counts) -> None:
         self.readings = Readings()
         """What the rows have not been told yet."""
         self._swept = -(2**63)
+        self._page = 0
         self._place = place
         self._ranking = ranking
         self._max_bytes = max_bytes
@@ -96,6 +101,12 @@ class Room:
         self._counts = counts
         self._log = min(max(max_bytes // 64, _LOG), _LONGEST_LOG)
         self._log_grew = self._log
+
+    def forget(self) -> None:
+        """Forget what is about a file: from now on it is another one."""
+        # Not emptied: in the child of a fork the lock of the old ones may be held for ever.
+        self.readings = Readings()
+        self._page = 0
 
     def totals(self, connection: sqlite3.Connection) -> Totals:
         """Return the totals as they stand, counted anew where they are damaged."""
@@ -134,8 +145,9 @@ class Room:
             return True
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         # Asked for, as a file may be older than the size that new ones get.
-        (page,) = connection.execute("PRAGMA page_size").fetchone()
-        most = self._most // page
+        if not self._page:
+            (self._page,) = connection.execute("PRAGMA page_size").fetchone()
+        most = self._most // self._page
         if pages <= most:
             return False
         (free,) = connection.execute("PRAGMA freelist_count").fetchone()
@@ -143,22 +155,23 @@ class Room:
 
     def _expire(self, connection: sqlite3.Connection, totals: Totals, now: int) -> int:
         """Look at one chunk of what is due; return how many rows that was."""
-        due = connection.execute(sql.DUE, (now,)).fetchall()
-        gone: list[tuple[int]] = []
-        postponed: list[tuple[int]] = []
+        due = batches.numbers(connection, sql.DUE, (now,))
+        gone: list[int] = []
+        postponed: list[int] = []
         for row, expires, size in due:
+            assert row is not None
             # A damaged row may hold anything.
-            if isinstance(expires, int) and expires > now:
-                postponed.append((row,))
+            if expires is not None and expires > now:
+                postponed.append(row)
             else:
-                gone.append((row,))
+                gone.append(row)
                 totals.take(size)
         if gone:
-            connection.executemany(sql.DROP, gone)
-            self.readings.of([row for (row,) in gone])
+            batches.change(connection, sql.DROP, gone)
+            self.readings.of(gone)
             self._counts.expired += len(gone)
         if postponed:
-            connection.executemany(sql.POSTPONE, postponed)
+            batches.change(connection, sql.POSTPONE, postponed)
             self._counts.postponed += len(postponed)
         return len(due)
 
@@ -166,7 +179,7 @@ class Room:
         """Take one chunk; return whether there was one. *within*: pages are short, not bytes."""
         kept_in_a_row = 0
         while True:
-            first = connection.execute(self._ranking.first).fetchall()
+            first = batches.numbers(connection, self._ranking.first)
             if not first:
                 return False
             forced = kept_in_a_row >= _CHANCES * sql.CHUNK
@@ -174,37 +187,41 @@ class Room:
                 kept_in_a_row += told
                 continue
             excess = totals.bytes - self._max_bytes
-            gone: list[tuple[int]] = []
+            gone: list[int] = []
             spared: list[int] = []
             moved: list[int] = []
             for row, size, chance, has_moved, *_ in first:
+                assert row is not None
                 if not forced and has_moved:
                     moved.append(row)
                 elif not forced and chance:
                     spared.append(row)
                 # Where a row has moved, it may still come before those behind it.
                 elif not moved and (within or excess > 0):
-                    gone.append((row,))
+                    gone.append(row)
                     totals.take(size)
                     excess = totals.bytes - self._max_bytes
             if spared:
-                connection.executemany(self._ranking.chance, [{"id": row, "now": now} for row in spared])
+                batches.change(connection, self._ranking.chance, spared, now)
             if spared or moved:
-                connection.executemany(sql.PLACE, [(row,) for row in (*spared, *moved)])
+                batches.change(connection, sql.PLACE, [*spared, *moved])
             if gone:
-                connection.executemany(sql.DROP, gone)
+                batches.change(connection, sql.DROP, gone)
                 self._counts.evicted += len(gone)
                 return True
             kept_in_a_row += len(spared) + len(moved)
 
-    def _tell(self, connection: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> int:
+    def _tell(self, connection: sqlite3.Connection, rows: Sequence[tuple[int | None, ...]]) -> int:
         """Tell *rows*, which may go, how they were read; return how many did not know all of it."""
-        read = self.readings.of([row for row, *_ in rows])
-        noted = [Reading(row, times, at) for row, *_, times, at in rows if times is not None]
-        if read or noted:
-            connection.executemany(sql.NOTE, [(times, at, row) for row, times, at in (*noted, *read)])
-        if noted:
-            connection.executemany(sql.UNNOTE, [(row,) for row, _, _ in noted])
+        read = self.readings.of([row for row, *_ in rows if row is not None])
+        noted = [
+            Reading(row, times, at or 0)
+            for row, *_, times, at in rows
+            if row is not None and times is not None
+        ]
+        batches.tell(connection, noted)
+        batches.tell(connection, read)
+        batches.change(connection, sql.UNNOTE, [row for row, _, _ in noted])
         return len(read) + len(noted)
 
     def note(self, connection: sqlite3.Connection, most: int) -> None:
@@ -214,7 +231,7 @@ class Room:
             return
         if not self._ranking.rises:
             # What is read may go sooner for it, so the rows themselves must know.
-            connection.executemany(sql.NOTE, [(times, at, row) for row, times, at in read])
+            batches.tell(connection, read)
             return
         for start in range(0, len(read), sql.NOTED_AT_ONCE):
             some = read[start : start + sql.NOTED_AT_ONCE]

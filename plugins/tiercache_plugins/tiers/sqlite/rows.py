@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Final
 from zlib import crc32
 
 from tiercache import NEVER, VOID, Clock, Order, Record, Undecodable
 from tiercache.frame import COUNTER, TOMBSTONE, restamped, stamp_of, unpack
+from tiercache_plugins.tiers.sqlite import batches
 from tiercache_plugins.tiers.sqlite import statements as sql
+from tiercache_plugins.tiers.sqlite.batches import Finder, Saved, Saves, parts
 from tiercache_plugins.tiers.sqlite.locking import end
 from tiercache_plugins.tiers.sqlite.place import Place
-from tiercache_plugins.tiers.sqlite.readings import Readings
 from tiercache_plugins.tiers.sqlite.room import Counts, Room, Totals
+from tiercache_plugins.tiers.sqlite.standing import UNSOUND, Standing, checksum, stands
 from tiercache_plugins.tiers.sqlite.voice import Voice
 
 _HIGHEST: Final = 2**64 - 1
@@ -29,22 +30,12 @@ NOTED: Final = 2048
 """Rows whose reads one transaction for nothing else notes: about ten milliseconds."""
 
 
-class Standing(NamedTuple):
-    """The row of a key, as a write finds it."""
-
-    id: int
-    size: int
-    due: int
-    """When the row is looked at for expiry; not after it expires."""
-    stamp: int | None
-    """None where it has expired or is damaged: then nothing stands, but the row is there."""
-
-
 class Rows:
     """The rows of one database. Reads come from one thread, everything else from another."""
 
     __slots__ = (
-        "_clock", "_damaged", "_max_bytes", "_place", "_room", "counts", "ranking", "voice",
+        "_clock", "_damaged", "_going", "_max_bytes", "_over", "_place", "_room", "_wanted", "counts",
+        "ranking", "voice",
     )  # fmt: skip
 
     def __init__(self, place: Place, clock: Clock, order: Order, max_bytes: int, voice: Voice) -> None:
@@ -55,6 +46,9 @@ class Rows:
         self._max_bytes = max_bytes
         self.ranking = sql.Ranking(order)
         self._room = Room(place, self.ranking, max_bytes, self.counts)
+        self._wanted = Finder(sql.READ)
+        self._over = Finder(sql.STANDING)
+        self._going = Finder(sql.GOING)
         # Filled by the reading thread, emptied by the writing one.
         self._damaged: deque[tuple[int, object]] = deque(maxlen=_REMEMBERED)
 
@@ -70,8 +64,7 @@ class Rows:
 
     def forget(self) -> None:
         """Forget what waits to be noted: it is about another file."""
-        # Not emptied: in the child of a fork the lock of the old ones may be held for ever.
-        self._room.readings = Readings()
+        self._room.forget()
         self._damaged.clear()
 
     # Reading
@@ -81,17 +74,16 @@ class Rows:
         now = self._clock.micros()
         frames: list[bytes | None] = []
         read: list[int] = []
-        for part in _lists([key.encode() for key in keys]):
+        for part in parts([key.encode() for key in keys]):
             some: list[bytes | None] = [None] * len(part)
-            found = connection.execute(sql.READ[len(part)], part).fetchall()
-            for place, row, expires, checksum, frame in found:
+            for place, row, expires, summed, frame in self._wanted.find(connection, part):
                 try:
-                    sound = checksum == crc32(frame, crc32(part[place], crc32(expires.to_bytes(8))))
-                except _UNSOUND:
+                    sound = summed == crc32(frame, crc32(part[place], crc32(expires.to_bytes(8))))
+                except UNSOUND:
                     sound = False
                 if not sound:
                     self.counts.corrupt += 1
-                    self._damaged.append((row, checksum))
+                    self._damaged.append((row, summed))
                 elif expires > now:
                     some[place] = frame
                     read.append(row)
@@ -177,31 +169,23 @@ class Rows:
             standing = self._standing(connection, keys, now)
             stored: list[int] = []
             written: set[bytes] = set()
+            saves = Saves(connection, now)
             for key, record in zip(keys, records, strict=True):
-                # What was found before says nothing of a key that the batch itself has written since.
-                found = self._standing(connection, (key,), now) if key in written else standing
+                found = standing
+                if key in written:
+                    # What was found before says nothing of a key that the batch itself has written since.
+                    saves.flush()
+                    found = self._standing(connection, [key], now)
                 written.add(key)
-                stored.append(self._store(connection, key, record, found.get(key), totals, now))
+                stored.append(self._store(connection, key, record, found.get(key), totals, now, saves))
+            saves.flush()
             return stored
 
     def _standing(
         self, connection: sqlite3.Connection, keys: Sequence[bytes], now: int
     ) -> dict[bytes, Standing]:
-        standing: dict[bytes, Standing] = {}
-        for part in _lists(keys):
-            # Row by row: what stands may be large.
-            for place, row, expires, checksum, size, due, frame in connection.execute(
-                sql.STANDING[len(part)], part
-            ):
-                key = part[place]
-                sound = _sound(key, expires, checksum, frame)
-                self.counts.corrupt += not sound
-                standing[key] = Standing(
-                    row,
-                    size if isinstance(size, int) else 0,
-                    due if isinstance(due, int) else NEVER,
-                    stamp_of(frame) if sound and expires > now else None,
-                )
+        standing, damaged = stands(self._over, connection, keys, now)
+        self.counts.corrupt += damaged
         return standing
 
     def _store(
@@ -212,6 +196,7 @@ class Rows:
         standing: Standing | None,
         totals: Totals,
         now: int,
+        saves: Saves,
     ) -> int:
         if record.lease:
             ended = end(connection, key, None if record.lease == VOID else record.lease, now)
@@ -223,7 +208,7 @@ class Rows:
                 return 0
             stamp = min(standing.stamp + 1, _HIGHEST)
             frame = restamped(frame, stamp)
-        stored = self._put(connection, key, frame, record.expires_at, standing, totals, now)
+        stored = self._put(key, frame, record.expires_at, standing, totals, now, saves)
         if standing is not None or (stored and (record.news or not record.conditional)):
             # What was read or loaded before, and finds nothing standing, changes nothing for anybody.
             self.voice.note(key, stamp)
@@ -231,70 +216,78 @@ class Rows:
 
     def _put(
         self,
-        connection: sqlite3.Connection,
         key: bytes,
         frame: bytes,
         expires: int,
         standing: Standing | None,
         totals: Totals,
         now: int,
+        saves: Saves,
     ) -> bool:
         size = 2 * len(key) + len(frame) + sql.UPKEEP
         if expires <= now or size > self._max_bytes:
             # What stood there is older than what could not be stored: it must not be read again.
             if standing is not None:
-                connection.execute(sql.DROP, (standing.id,))
+                saves.drop(standing.id)
                 totals.take(standing.size)
             return False
-        checksum = _checksum(key, expires, frame)
-        if standing is None:
-            connection.execute(sql.INSERT, (key, expires, now, size, checksum, frame))
-            totals.add(size)
-        elif standing.stamp is None:
-            connection.execute(sql.DROP, (standing.id,))
-            connection.execute(sql.INSERT, (key, expires, now, size, checksum, frame))
+        saved = Saved(key, expires, size, checksum(key, expires, frame), frame)
+        if standing is not None:
             totals.take(standing.size)
-            totals.add(size)
+        totals.add(size)
+        if standing is None or standing.stamp is None:
+            if standing is not None:
+                saves.drop(standing.id)
+            saves.add(None, saved)
         else:
-            rewrite = sql.REWRITE if expires >= standing.due else sql.REWRITE_SOONER
-            connection.execute(rewrite, (expires, now, size, checksum, frame, standing.id))
-            totals.take(standing.size)
-            totals.add(size)
+            saves.add(standing.id, saved, sooner=expires < standing.due)
         return True
 
     def delete(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[bool]:
         """Drop *keys* in one transaction."""
-        answers: list[bool] = []
+        octets = [key.encode() for key in keys]
+        stood: set[bytes] = set()
         with self._writing(connection) as (totals, now):
-            for key in keys:
-                gone = connection.execute(sql.DELETE, (key.encode(),)).fetchall()
-                for row, _, size in gone:
-                    self._gone(row, size, totals)
-                self.voice.note(key.encode(), NEVER)
-                answers.append(any(isinstance(expires, int) and expires > now for _, expires, _ in gone))
+            gone: dict[int, object] = {}
+            for part in parts(octets):
+                for place, row, expires, size in self._going.find(connection, part):
+                    gone[row] = size
+                    if isinstance(expires, int) and expires > now:
+                        stood.add(part[place])
+            self._drop(connection, gone, totals)
+            answers: list[bool] = []
+            for key in octets:
+                self.voice.note(key, NEVER)
+                answers.append(key in stood)
+                # A key that is named twice stood there once.
+                stood.discard(key)
         return answers
 
     def wipe(self, connection: sqlite3.Connection, low: bytes, high: bytes) -> bool:
         """Drop some keys from *low* to below *high*; return whether there may be more."""
         with self._writing(connection) as (totals, _):
-            gone = connection.execute(sql.WIPE, (low, high)).fetchall()
-            for row, size in gone:
-                self._gone(row, size, totals)
+            gone = {row: size for row, size in batches.numbers(connection, sql.WITHIN, (low, high)) if row}
+            self._drop(connection, gone, totals)
         return bool(gone)
 
-    def _gone(self, row: int, size: object, totals: Totals) -> None:
-        totals.take(size)
-        self._room.readings.of((row,))
+    def _drop(self, connection: sqlite3.Connection, sizes: Mapping[int, object], totals: Totals) -> None:
+        batches.change(connection, sql.DROP, [*sizes])
+        for size in sizes.values():
+            totals.take(size)
+        self._room.readings.of([*sizes])
 
     def swap(self, connection: sqlite3.Connection, record: Record, expected: int | None) -> bool:
         """Store *record* where the stamp is *expected*."""
         key = record.key.encode()
         with self._writing(connection) as (totals, now):
-            standing = self._standing(connection, (key,), now).get(key)
+            standing = self._standing(connection, [key], now).get(key)
             if (None if standing is None else standing.stamp) != expected:
                 return False
             self.voice.note(key, record.stamp)
-            return self._put(connection, key, record.frame, record.expires_at, standing, totals, now)
+            saves = Saves(connection, now)
+            stored = self._put(key, record.frame, record.expires_at, standing, totals, now, saves)
+            saves.flush()
+            return stored
 
     def increment(
         self, connection: sqlite3.Connection, record: Record, delta: int
@@ -302,7 +295,7 @@ class Rows:
         """Raise a counter; return its frame, or the error that says why not."""
         key = record.key.encode()
         with self._writing(connection) as (totals, now):
-            standing = self._standing(connection, (key,), now).get(key)
+            standing = self._standing(connection, [key], now).get(key)
             frame, expires, total = record.frame, record.expires_at, delta
             if standing is not None and standing.stamp is not None:
                 until, stood = connection.execute(sql.COUNTER, (standing.id,)).fetchone()
@@ -319,30 +312,8 @@ class Rows:
                     return TypeError("what stands under the key is no counter")
                 # Above what stood, so that a swap by somebody who read before the increment fails.
                 frame = restamped(frame, min(max(standing.stamp + 1, record.stamp), _HIGHEST))
-            self._put(connection, key, frame, expires, standing, totals, now)
+            saves = Saves(connection, now)
+            self._put(key, frame, expires, standing, totals, now, saves)
+            saves.flush()
             self.voice.note(key, stamp_of(frame))
             return frame
-
-
-def _lists(keys: Sequence[bytes]) -> Iterator[list[bytes]]:
-    """Yield *keys* in parts that there is a statement for; the last is filled up."""
-    for start in range(0, len(keys), sql.LISTS[-1]):
-        part = [*keys[start : start + sql.LISTS[-1]]]
-        part += [sql.FILLER] * (sql.LISTS[bisect_left(sql.LISTS, len(part))] - len(part))
-        yield part
-
-
-def _checksum(key: bytes, expires: int, frame: bytes) -> int:
-    return crc32(frame, crc32(key, crc32(expires.to_bytes(8))))
-
-
-_UNSOUND: Final = (TypeError, AttributeError, OverflowError)
-
-
-def _sound(key: Any, expires: Any, checksum: object, frame: Any) -> bool:
-    # A damaged row may hold anything: SQLite's types belong to the value, not to the column. What is of
-    # another type, or negative, has no checksum; to look at each type first took as long as the sum.
-    try:
-        return checksum == _checksum(key, expires, frame)
-    except _UNSOUND:
-        return False

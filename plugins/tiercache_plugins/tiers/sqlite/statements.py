@@ -10,6 +10,8 @@ import re
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
+from tiercache_plugins.tiers.sqlite.lists import AT_ONCE, finding, for_each, numbers
+
 if TYPE_CHECKING:
     from tiercache import Order
 
@@ -130,12 +132,11 @@ NOTED: Final = (
 noted in the rows, each read among a million would dirty a page of its own.
 """
 NOTED_AT_ONCE: Final = 128
-"""Rows of one statement: each statement gives Python's lock away, and waits to have it back."""
+"""Rows of one statement; see `batches`."""
 NOTE_READS: Final = f"""
     INSERT INTO noted VALUES {", ".join(["(?, ?, ?)"] * NOTED_AT_ONCE)}
     ON CONFLICT DO UPDATE SET times = times + excluded.times, at = max(at, excluded.at)
 """  # noqa: S608 - a constant
-UNNOTE: Final = "DELETE FROM noted WHERE row = ?"
 SWEEP_TO: Final = "SELECT max(row) FROM (SELECT row FROM noted WHERE row > ? ORDER BY row LIMIT ?)"
 SWEEP: Final = """
     DELETE FROM noted WHERE row IN (
@@ -176,28 +177,9 @@ PROBES: Final = (
 )
 """What a database of ours must answer."""
 
-LISTS: Final = (1, 4, 16, 64, 256)
-"""Lengths of lists of keys: few, so that all stay prepared."""
-FILLER: Final = b""
-"""What a list is filled up with: no key."""
-
-
-def _of_each(columns: str) -> dict[int, str]:
-    """Return statements that give *columns* of the keys of a list, and the place that each has in it.
-
-    Joined with the list and not chosen by IN, which sorts it first: a read takes a quarter less. CROSS JOIN
-    is how SQLite is told that the list comes first.
-    """
-    statements = {1: f"SELECT 0, {columns} FROM entries WHERE key = ?"}  # noqa: S608 - constants
-    chosen = f"SELECT place, {columns} FROM listed CROSS JOIN entries ON key = asked"  # noqa: S608 - likewise
-    for length in LISTS[1:]:
-        listed = ", ".join(f"({place}, ?)" for place in range(length))
-        statements[length] = f"WITH listed (place, asked) AS (VALUES {listed}) {chosen}"
-    return statements
-
-
-READ: Final = _of_each("id, expires, checksum, frame")
-STANDING: Final = _of_each("id, expires, checksum, size, due, frame")
+READ: Final = finding("id", "expires", "checksum", "frame")
+STANDING: Final = finding("id", "expires", "checksum", "size", "due", "frame")
+GOING: Final = finding("id", "expires", "size")
 INSERT: Final = """
     INSERT INTO entries (
         key, expires, created, last_read, reads, size, checksum, due, placed_read, placed_reads, frame
@@ -212,27 +194,58 @@ REWRITE_SOONER: Final = """
     WHERE id = ?6
 """
 """For a row that expires before it was to be looked at."""
-COUNTER: Final = "SELECT expires, frame FROM entries WHERE id = ?"
-DELETE: Final = "DELETE FROM entries WHERE key = ? RETURNING id, expires, size"
-DROP: Final = "DELETE FROM entries WHERE id = ?"
-DROP_DAMAGED: Final = "DELETE FROM entries WHERE id = ? AND checksum = ? RETURNING size"
-NOTE: Final = "UPDATE entries SET reads = reads + ?, last_read = max(last_read, ?) WHERE id = ?"
 
-DUE: Final = f"""
-    SELECT id, expires, size FROM entries WHERE due <> 9223372036854775807 AND due <= ?
-    ORDER BY due LIMIT {CHUNK}
-"""  # noqa: S608 - a constant
+
+def _saves(beside: str) -> dict[int, str]:
+    """Return the statements that store a list of rows, new or standing. Parameters: now; then key, expiry,
+    size, checksum and frame of each.
+    """
+    statements = {}
+    for length in AT_ONCE[1:]:
+        rows = ", ".join(
+            f"(?{n + 2}, ?{n + 3}, ?1, ?1, 0, ?{n + 4}, ?{n + 5}, ?{n + 3}, ?1, 0, ?{n + 6})"
+            for n in range(0, 5 * length, 5)
+        )
+        statements[length] = f"""
+            INSERT INTO entries (
+                key, expires, created, last_read, reads, size, checksum, due, placed_read, placed_reads, frame
+            ) VALUES {rows} ON CONFLICT (key) DO UPDATE SET expires = excluded.expires,
+                last_read = excluded.last_read, size = excluded.size, checksum = excluded.checksum,
+                frame = excluded.frame{beside}
+        """  # noqa: S608 - constants
+    return statements
+
+
+SAVE: Final = _saves("")
+"""What `INSERT` or `REWRITE` does."""
+SAVE_SOONER: Final = _saves(", due = excluded.due")
+"""What `REWRITE_SOONER` does."""
+COUNTER: Final = "SELECT expires, frame FROM entries WHERE id = ?"
+DROP: Final = for_each("DELETE FROM entries")
+UNNOTE: Final = for_each("DELETE FROM noted", "row")
+DROP_DAMAGED: Final = "DELETE FROM entries WHERE id = ? AND checksum = ? RETURNING size"
+NOTE: Final = {
+    length: f"""
+        WITH told (row, times, at) AS (VALUES {", ".join(["(?, ?, ?)"] * length)})
+        UPDATE entries SET reads = reads + times, last_read = max(last_read, at) FROM told WHERE id = row
+    """  # noqa: S608 - constants
+    for length in AT_ONCE
+}
+
+DUE: Final = numbers(
+    ("id", "expires", "size"),
+    f"""
+        SELECT id, expires, size FROM entries WHERE due <> 9223372036854775807 AND due <= ?
+        ORDER BY due LIMIT {CHUNK}
+    """,  # noqa: S608 - a constant
+)
 """What may have expired: a row is due when it first would have; rewritten, it lives on."""
-POSTPONE: Final = "UPDATE entries SET due = expires WHERE id = ?"
-PLACE: Final = "UPDATE entries SET placed_read = last_read, placed_reads = reads WHERE id = ?"
+POSTPONE: Final = for_each("UPDATE entries SET due = expires")
+PLACE: Final = for_each("UPDATE entries SET placed_read = last_read, placed_reads = reads")
 SCAN: Final = """
     SELECT key FROM entries WHERE key >= ? AND key < ? AND expires > ? ORDER BY key LIMIT 500
 """
-WIPE: Final = """
-    DELETE FROM entries WHERE id IN (
-        SELECT id FROM entries WHERE key >= ? AND key < ? LIMIT 500
-    ) RETURNING id, size
-"""
+WITHIN: Final = numbers(("id", "size"), "SELECT id, size FROM entries WHERE key >= ? AND key < ? LIMIT 500")
 
 TOTALS: Final = "SELECT entries, bytes FROM totals WHERE id = 1"
 RECOUNT: Final = "SELECT count(*), CAST(total(size) AS INTEGER) FROM entries"
@@ -270,14 +283,17 @@ class Ranking:
         spared = f"({order.spared})" if order.spared else "0"
         self.rises = moved != "0"
         """Whether reads and writes only ever move a row back."""
-        self.first = f"""
-            SELECT id, size, {spared}, {moved}, times, at FROM entries LEFT JOIN noted ON row = id
-            ORDER BY {terms} LIMIT {CHUNK}
-        """  # noqa: S608 - of the policy
+        self.first = numbers(
+            ("id", "size", "chance", "moved", "times", "at"),
+            f"""
+                SELECT id, size, {spared} AS chance, {moved} AS moved, times, at
+                FROM entries LEFT JOIN noted ON row = id ORDER BY {terms} LIMIT {CHUNK}
+            """,  # noqa: S608 - of the policy
+        )
         """The first to go, whether each is spared, whether it stands further back by now, and what it has not
         been told of.
         """
-        self.chance = f"UPDATE entries SET {order.chance} WHERE id = :id" if order.chance else ""  # noqa: S608
+        self.chance = for_each(f"UPDATE entries SET {order.chance}") if order.chance else {}  # noqa: S608
         said = f"{', '.join(order.by)} {order.spared} {order.chance}"
         self.watches = "reads" in said or "last_read" in said
         """Whether the order depends on reads; otherwise nobody notes them."""
