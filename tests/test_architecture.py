@@ -61,8 +61,6 @@ CONSTANT_TABLES = {
     "tiercache.units.BYTES",
     "tiercache.units.SECONDS",
     "tiercache_plugins.serializers.msgpack.rewrite._GROUPS",
-    "tiercache_plugins.tiers.sqlite.statements.READ",
-    "tiercache_plugins.tiers.sqlite.statements.STANDING",
 }
 
 

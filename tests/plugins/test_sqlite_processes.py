@@ -150,7 +150,11 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path):
                 for n in range(until):
                     records = namespace["batch"](n)
                     frames = await tier.read([record.key for record in records])
-                    assert list(frames) == [record.frame for record in records], n
+                    # Who is killed between a commit and telling of it is followed by one who writes the
+                    # same once more, and so under a later stamp.
+                    assert [frame and frame[8:] for frame in frames] == [
+                        record.frame[8:] for record in records
+                    ], n
                 assert tier.stats()["recovered"] == tier.stats()["corrupt"] == 0
 
         asyncio.run(check(acknowledged + 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 LISTS: Final = (1, 4, 16, 64, 256)
@@ -44,15 +45,17 @@ def finding(*columns: str) -> Finding:
         beside = ", ".join(f"e{n}.{column}" for n in range(length) for column in columns)
         joined = " ".join(f"LEFT JOIN entries AS e{n} ON e{n}.key = ?" for n in range(length))
         wide[length] = f"SELECT {beside} FROM (SELECT 1) {joined}"  # noqa: S608 - constants
-    return Finding(len(columns), long, wide)
+    return Finding(len(columns), MappingProxyType(long), MappingProxyType(wide))
 
 
-def for_each(change: str, column: str = "id") -> dict[int, str]:
+def for_each(change: str, column: str = "id") -> Mapping[int, str]:
     """Return the statements that make *change* where *column* is one of a list."""
-    return {
-        length: f"{change} WHERE {column} IN ({', '.join(f':row{n}' for n in range(length))})"
-        for length in AT_ONCE
-    }
+    return MappingProxyType(
+        {
+            length: f"{change} WHERE {column} IN ({', '.join(f':row{n}' for n in range(length))})"
+            for length in AT_ONCE
+        }
+    )
 
 
 def numbers(columns: Sequence[str], rows: str) -> str:

@@ -7,12 +7,15 @@ table has ordinary row ids: a table clustered by key would drag frames through e
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from tiercache_plugins.tiers.sqlite.lists import AT_ONCE, finding, for_each, numbers
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tiercache import Order
 
 APPLICATION: Final = 0x74436C31
@@ -196,7 +199,7 @@ REWRITE_SOONER: Final = """
 """For a row that expires before it was to be looked at."""
 
 
-def _saves(beside: str) -> dict[int, str]:
+def _saves(beside: str) -> Mapping[int, str]:
     """Return the statements that store a list of rows, new or standing. Parameters: now; then key, expiry,
     size, checksum and frame of each.
     """
@@ -213,7 +216,7 @@ def _saves(beside: str) -> dict[int, str]:
                 last_read = excluded.last_read, size = excluded.size, checksum = excluded.checksum,
                 frame = excluded.frame{beside}
         """  # noqa: S608 - constants
-    return statements
+    return MappingProxyType(statements)
 
 
 SAVE: Final = _saves("")
@@ -224,13 +227,16 @@ COUNTER: Final = "SELECT expires, frame FROM entries WHERE id = ?"
 DROP: Final = for_each("DELETE FROM entries")
 UNNOTE: Final = for_each("DELETE FROM noted", "row")
 DROP_DAMAGED: Final = "DELETE FROM entries WHERE id = ? AND checksum = ? RETURNING size"
-NOTE: Final = {
-    length: f"""
-        WITH told (row, times, at) AS (VALUES {", ".join(["(?, ?, ?)"] * length)})
-        UPDATE entries SET reads = reads + times, last_read = max(last_read, at) FROM told WHERE id = row
-    """  # noqa: S608 - constants
-    for length in AT_ONCE
-}
+NOTE: Final = MappingProxyType(
+    {
+        length: f"""
+            WITH told (row, times, at) AS (VALUES {", ".join(["(?, ?, ?)"] * length)})
+            UPDATE entries SET reads = reads + times, last_read = max(last_read, at) FROM told WHERE id = row
+        """  # noqa: S608 - constants
+        for length in AT_ONCE
+    }
+)
+"""Parameters: row, how often it was read and when last, of each."""
 
 DUE: Final = numbers(
     ("id", "expires", "size"),
