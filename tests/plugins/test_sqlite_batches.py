@@ -78,7 +78,7 @@ def test_rows_that_come_slowly_are_asked_for_at_once_until_they_come_quickly(con
                            (1.0, {"wide": 2}), (1.0, {"long": 1})):  # fmt: skip
         monkeypatch.setattr(batches, "_SLOW", slow)
         asked.clear()
-        assert len(finder.find(connection, part)) == 64
+        assert len([*finder.find(connection, part)]) == 64
         assert asked == expected
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from time import perf_counter
 from typing import Any, Final, NamedTuple
@@ -42,7 +42,7 @@ def change(
     """Change *rows*, by their ids."""
     most = lists.AT_ONCE[-1]
     for start in range(0, len(rows), most):
-        # Nothing is NULL.
+        # No row has NULL for its id.
         some = _filled(rows[start : start + most], lists.AT_ONCE, None)
         named = {f"row{n}": row for n, row in enumerate(some)}
         connection.execute(statements[len(some)], {"now": now, **named})
@@ -82,10 +82,13 @@ class Finder:
         self.waits = False
         """Whether steps had to wait the last time."""
 
-    def find(self, connection: sqlite3.Connection, part: list[bytes]) -> list[tuple[Any, ...]]:
-        """Return the place in *part*, a list of `parts`, and the columns of each row that is found."""
+    def find(self, connection: sqlite3.Connection, part: list[bytes]) -> Iterable[tuple[Any, ...]]:
+        """Return the place in *part*, a list of `parts`, and the columns of each row that is found.
+
+        They are read as they are looked at, as rows may be large: before anything else is asked for.
+        """
         if len(part) == 1:
-            return connection.execute(self._finding.long[1], part).fetchall()
+            return connection.execute(self._finding.long[1], part)
         if not self.waits:
             began = perf_counter()
             cursor = connection.execute(self._finding.long[len(part)], part)
@@ -94,22 +97,20 @@ class Finder:
             if len(found) < _FEW:
                 return found
             if not self.waits:
-                return found + cursor.fetchall()
+                return chain(found, cursor)
             cursor.close()
         return self._widely(connection, part)
 
-    def _widely(self, connection: sqlite3.Connection, part: list[bytes]) -> list[tuple[Any, ...]]:
-        found: list[tuple[Any, ...]] = []
-        steps = 0
-        began = perf_counter()
+    def _widely(self, connection: sqlite3.Connection, part: list[bytes]) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(part), lists.WIDEST[-1]):
             some = part[start : start + lists.WIDEST[-1]]
+            began = perf_counter()
             (beside,) = connection.execute(self._finding.wide[len(some)], some).fetchall()
-            steps += 2
-            each = zip(*[iter(beside)] * self._finding.width, strict=True)
-            found += [(place, *row) for place, row in enumerate(each, start) if row[0] is not None]
-        self.waits = perf_counter() - began > _SLOW * steps
-        return found
+            # One step to the row, and one to the end.
+            self.waits = perf_counter() - began > _SLOW * 2
+            for place, row in enumerate(zip(*[iter(beside)] * self._finding.width, strict=True), start):
+                if row[0] is not None:
+                    yield (place, *row)
 
 
 class Saved(NamedTuple):

@@ -266,7 +266,8 @@ class Rows:
     def wipe(self, connection: sqlite3.Connection, low: bytes, high: bytes) -> bool:
         """Drop some keys from *low* to below *high*; return whether there may be more."""
         with self._writing(connection) as (totals, _):
-            gone = {row: size for row, size in batches.numbers(connection, sql.WITHIN, (low, high)) if row}
+            found = batches.numbers(connection, sql.WITHIN, (low, high))
+            gone = {row: size for row, size in found if row is not None}
             self._drop(connection, gone, totals)
         return bool(gone)
 
