@@ -39,9 +39,7 @@ class Touching(Cache):
 
     _written_out: ClassVar[str] = "peek"
 
-    async def get(
-        self, key: str, default: Any = None, *, route: str | None = None, as_type: Any = None
-    ) -> Any:
+    async def get(self, key: str, default: Any = None, route: str | None = None, as_type: Any = None) -> Any:
         """As `Cache.get`."""
         try:
             entry = self._entries[key]
@@ -80,9 +78,7 @@ class Split(Cache):
 
     _written_out: ClassVar[str] = "peek"
 
-    async def get(
-        self, key: str, default: Any = None, *, route: str | None = None, as_type: Any = None
-    ) -> Any:
+    async def get(self, key: str, default: Any = None, route: str | None = None, as_type: Any = None) -> Any:
         """As `Cache.get`."""
         try:
             entry = self._segments[hash(key) & self._mask].get(key)
@@ -121,9 +117,7 @@ class SplitTouching(Cache):
 
     _written_out: ClassVar[str] = "peek"
 
-    async def get(
-        self, key: str, default: Any = None, *, route: str | None = None, as_type: Any = None
-    ) -> Any:
+    async def get(self, key: str, default: Any = None, route: str | None = None, as_type: Any = None) -> Any:
         """As `Cache.get`."""
         try:
             entry = self._segments[hash(key) & self._mask][key]
@@ -164,9 +158,7 @@ class Careful(Cache):
 
     _written_out: ClassVar[str] = ""
 
-    async def get(
-        self, key: str, default: Any = None, *, route: str | None = None, as_type: Any = None
-    ) -> Any:
+    async def get(self, key: str, default: Any = None, route: str | None = None, as_type: Any = None) -> Any:
         """As `Cache.get`."""
         if self._home._thread_id != get_ident():  # noqa: SLF001 - as `_way`, without its call
             self._here()

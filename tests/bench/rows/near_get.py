@@ -22,7 +22,7 @@ class Bare:
     def __init__(self, held: dict[str, object]) -> None:
         self._held = held
 
-    async def get(self, key, default=None, *, route=None, as_type=None):
+    async def get(self, key, default=None, route=None, as_type=None):
         return self._held.get(key, default)
 
 

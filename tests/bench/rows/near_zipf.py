@@ -42,7 +42,7 @@ class Bare:
         self._capacity = capacity
         self._share = max(capacity // 10, 1)
 
-    async def get(self, key, default=None, *, route=None, as_type=None):
+    async def get(self, key, default=None, route=None, as_type=None):
         item = self._items.get(key)
         if item is None:
             return default
