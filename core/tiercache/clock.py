@@ -16,7 +16,7 @@ NEVER: Final = 2**63 - 1
 """The stamp of what never comes, such as the expiry of an entry that has none."""
 
 _FUTURE: Final = 86_400_000_000
-_APART: Final = 100_000
+_BELIEVED: Final = 2_000_000
 _GRAIN: Final = 0.001
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)
 
@@ -94,13 +94,23 @@ class Clock:
         self._last = stamp = now if now > self._last else self._last + 1
         return stamp
 
+    def early(self) -> int:
+        """Return a stamp for what all end that others do from now on: earlier by `doubt`.
+
+        It may equal others, and lie before some that were given: what it dates wins over nothing.
+        """
+        if not self.doubt:
+            return self.stamp()
+        return min(self.micros(), self.stamp()) - self.doubt
+
     def ahead(self, stamp: int) -> float:
         """Return for how many seconds others may still date what they begin at or before *stamp*; 0 for none.
 
-        One that lies farther ahead than doubts reach is of a clock that is wrong; no wait would mend that.
+        One that lies farther ahead than anybody's doubt may reach is of a clock that is wrong; no wait would
+        mend that. Whose doubt it was can't be told: who has seen a stamp dates his own after it.
         """
         ahead = stamp + self.doubt - self.micros()
-        return ahead / 1_000_000 if 0 < ahead <= 2 * self.doubt + _APART else 0.0
+        return ahead / 1_000_000 if 0 < ahead <= _BELIEVED else 0.0
 
     def observe(self, stamp: int) -> None:
         """Raise the clock so that later stamps are above *stamp*.

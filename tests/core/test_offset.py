@@ -12,9 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from servers import Server
-from tiercache import Cache, Clock
+from tiercache import Cache, Clock, TierError
 from tiercache.engine.guard import Guard
-from tiercache.engine.offset import AGAIN, BURST, QUESTIONS, Offset
+from tiercache.engine.offset import AGAIN, BELIEVED, BURST, LEAST, QUESTIONS, SOON, Offset
 
 HOUR = 3600.0
 
@@ -95,17 +95,26 @@ class Watch:
         self.ahead = ahead
         self.ways = itertools.cycle(ways)
         self.asked = 0
+        self.away = False
 
     async def open(self) -> None:
         pass
 
     async def time(self) -> int:
+        if self.away:
+            raise TierError("away")
         there, back = next(self.ways)
         self.asked += 1
         self.now[0] += there
         told = int((self.now[0] + self.ahead) * 1e6)
         self.now[0] += back
         return told
+
+
+def faked() -> tuple[Clock, list[float]]:
+    clock, now = Clock(), [1000.0]
+    clock.wall = clock.monotonic = lambda: now[0]
+    return clock, now
 
 
 def measured(*bursts, ahead=(50.0,)) -> tuple[int, int]:
@@ -135,9 +144,8 @@ def test_the_quickest_answer_decides():
 
 
 def test_who_answers_slowly_is_not_asked_often():
-    clock, now = Clock(), [1000.0]
-    clock.wall = clock.monotonic = lambda: now[0]
-    for way, asked in ((BURST, 1), (BURST / 10, 6), (0.001, QUESTIONS)):
+    clock, now = faked()
+    for way, asked in ((BURST, LEAST), (BURST / 10, 6), (0.001, QUESTIONS)):
         watch = Watch(now, 5.0, [(way, way)])
         asyncio.run(Offset(Guard("far", watch, clock), clock).measure())  # type: ignore[arg-type]
         assert watch.asked == asked
@@ -246,3 +254,180 @@ def test_what_an_unsure_clock_dated_is_invalidated_by_others_and_invalidates_not
 
     # By nothing but the questions themselves do they know of each other.
     fleet(valkey_server, act, 0.0, 0.0, bus="none", coherent=True)
+
+
+def test_the_clock_is_asked_for_soon_at_first_and_then_seldom():
+    clock, now = faked()
+    offset = Offset(Guard("far", Watch(now, 5.0), clock), clock)  # type: ignore[arg-type]
+    pauses = []
+
+    async def main() -> None:
+        for _ in range(6):
+            pauses.append(offset.due())
+            now[0] += offset.due()
+            await offset.measure()
+
+    asyncio.run(main())
+    assert pauses == pytest.approx([0, 2, 4, 8, AGAIN, AGAIN])
+
+
+def test_the_clock_is_asked_for_soon_after_a_failure():
+    clock, now = faked()
+    watch = Watch(now, 5.0)
+    offset = Offset(Guard("far", watch, clock), clock)  # type: ignore[arg-type]
+
+    async def main() -> None:
+        for away, soon in (
+            (False, 2 * SOON),
+            (False, 4 * SOON),
+            (True, SOON),
+            (True, SOON),
+            (False, 2 * SOON),
+        ):
+            watch.away = away
+            now[0] += offset.due()
+            await offset.measure()
+            assert offset.due() == pytest.approx(soon)
+
+    asyncio.run(main())
+
+
+def test_what_holds_up_one_question_leaves_no_doubt():
+    shift, doubt = measured([(0.3, 0.0), (0.001, 0.001)])
+    assert abs(shift - 50_000_000) <= doubt + 2
+    assert abs(doubt - 1_000) <= 10
+
+
+def test_an_answer_that_took_too_long_is_not_believed():
+    assert measured([(BELIEVED, 0.1)]) == (0, 0)
+
+
+def test_clocks_drift_apart_also_while_nobody_answers():
+    clock, now = faked()
+    watch = Watch(now, 5.0, [(0.001, 0.001)])
+    guard = Guard("far", watch, clock)  # type: ignore[arg-type]
+    offset = Offset(guard, clock)
+
+    async def main() -> None:
+        await offset.measure()
+        before = clock.doubt
+        watch.away = True
+        now[0] += HOUR
+        await offset.measure()
+        assert clock.doubt == pytest.approx(before + HOUR * 15, abs=2)
+
+    asyncio.run(main())
+
+
+def test_who_answers_after_a_failure_may_have_another_clock():
+    clock, now = faked()
+    watch = Watch(now, 50.0, [(0.0001, 0.0001)])
+    guard = Guard("far", watch, clock)  # type: ignore[arg-type]
+    offset = Offset(guard, clock)
+
+    async def main() -> None:
+        await offset.measure()
+        guard.counts.errors += 1
+        # Within the doubt of so slow an answer the old clock might still be the one.
+        watch.ahead, watch.ways = 50.004, itertools.cycle([(0.005, 0.005)])
+        now[0] += AGAIN
+        await offset.measure()
+
+    asyncio.run(main())
+    assert abs(clock.shift - 50_004_000) <= 2
+
+
+def test_an_interruption_between_two_looks_at_clocks_is_in_the_doubt():
+    clock, now = faked()
+
+    def late() -> float:
+        now[0] += 0.005
+        return now[0]
+
+    clock.wall = late
+    asyncio.run(Offset(Guard("far", Watch(now, 50.0), clock), clock).measure())  # type: ignore[arg-type]
+    assert abs(clock.shift - 50_000_000) <= clock.doubt + 2
+
+
+@pytest.mark.parametrize("told", [1.5, "1", -5, True, 0])
+def test_a_tier_that_tells_no_time_is_not_believed(told):
+    clock, now = faked()
+
+    class Wrong(Watch):
+        async def time(self) -> int:
+            return told
+
+    guard = Guard("far", Wrong(now, 5.0), clock)  # type: ignore[arg-type]
+    asyncio.run(Offset(guard, clock).measure())
+    assert (clock.shift, clock.doubt) == (0, 0)
+    assert f"answered with {told!r}" in guard.last_error
+
+
+@given(st.integers(0, 300_000), st.integers(-300_000, 300_000), st.integers(0, 300_000))
+def test_what_a_load_began_before_an_invalidation_is_dated_before_it(doubt, error, others):
+    loading, ending = Clock(), Clock()
+    now = 1000.0
+    loading.wall = ending.wall = lambda: now
+    loading.doubt, loading.shift = doubt, max(-doubt, min(error, doubt))
+    ending.doubt, ending.shift = others, -others
+    began = loading.early()
+    now += 1e-6
+    assert began <= ending.final()
+
+
+def test_a_load_that_began_before_an_invalidation_elsewhere_does_not_survive_it(valkey_server):
+    async def act(loading, other):
+        clock = loading._clock
+        clock.shift += 15_000
+        clock.doubt = 20_000
+        began, told = asyncio.Event(), asyncio.Event()
+
+        async def loader():
+            began.set()
+            await told.wait()
+            return "old"
+
+        load = asyncio.create_task(loading.get_or_set("k", loader, tags=["red"]))
+        await began.wait()
+        await other.invalidate(tags=["red"])
+        told.set()
+        await load
+        assert await other.get("k") is await loading.get("k") is None
+
+    fleet(valkey_server, act, 0.0, 0.0, bus="none", coherent=True)
+
+
+def test_who_has_seen_a_stamp_of_an_unsure_clock_waits_until_others_are_past_it(valkey_server):
+    async def act(unsure, sure, other):
+        unsure._clock.doubt = 150_000
+        setting = asyncio.create_task(unsure.set("seen", 1))
+        async with asyncio.timeout(10):
+            while await sure.get("seen") is None:
+                await asyncio.sleep(0.001)
+        await sure.set("k", 1, tags=["red"])
+        await other.invalidate(tags=["red"])
+        assert await other.get("k") is await sure.get("k") is None
+        await setting
+
+    fleet(valkey_server, act, 0.0, 0.0, 0.0, bus="none", coherent=True)
+
+
+def test_a_set_that_the_tier_could_not_take_waits_as_one_that_it_took(valkey_server):
+    with Server("valkey") as server:
+
+        async def act(cache):
+            cache._clock.doubt = 20_000
+            server.stop()
+            await cache.set("k", 1)
+            entry = cache._house.default.near.get("k")
+            assert cache._clock.ahead(entry.created_at) == 0
+
+        fleet(server, act, 0.0)
+
+
+def test_of_two_shared_tiers_one_gives_the_time(valkey_server):
+    tiers = {name: {"type": "redis", "url": valkey_server.url} for name in ("one", "two")}
+    routes = {name: {"tiers": [name], "keys": [f"{name}:*"]} for name in tiers}
+    routes["one"] = {"tiers": ["one"], "default": True}
+    cache = Cache.open({"tier": tiers, "route": routes, "cache": {"namespace": "two"}})
+    assert [coherence._dates for coherence in cache._house.hearing.coherences] == [True, False]

@@ -486,6 +486,14 @@ def test_tiers_that_nobody_tells_of_changes_are_suspicious() -> None:
     assert not lint(with_route(["memory", "disk"], tier=alone, cache={"bus": "none"}))
 
 
+def test_a_disk_in_front_of_a_shared_tier_is_suspicious() -> None:
+    tiers = {"memory": MEMORY, "disk": DISK, "redis": REDIS}
+    ((path, message),) = lint(with_route(["memory", "disk", "redis"], tier=tiers))
+    assert path == "route.dynamic.tiers.1"
+    assert '"disk" is of this host alone and stands in front of "redis"' in message
+    assert 'a place behind "redis" is usual' in message
+
+
 def test_what_is_declared_and_never_used_is_suspicious() -> None:
     source = with_route(
         tier={"memory": MEMORY, "disk": DISK},

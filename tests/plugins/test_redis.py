@@ -459,7 +459,8 @@ def test_a_hung_server_costs_one_timeout_and_closing_waits_for_nobody(
     if tls:
         # Skips the test where no server with TLS is installed.
         request.getfixturevalue("tls_server")
-    options: dict[str, Any] = {"protocol": protocol, "timeout": 0.25}
+    # Long enough for a handshake on a machine that does other things as well.
+    options: dict[str, Any] = {"protocol": protocol, "timeout": 1.0}
     if tls:
         options |= {"tls_ca": certificates.ca, "tls_cert": certificates.cert, "tls_key": certificates.key}
 
@@ -472,15 +473,15 @@ def test_a_hung_server_costs_one_timeout_and_closing_waits_for_nobody(
             started = time.monotonic()
             with pytest.raises(TierError, match="TimeoutError"):
                 await call
-            assert time.monotonic() - started < 0.5
+            assert time.monotonic() - started < 1.9
         under_way = [asyncio.ensure_future(tier.read(["app:a"])) for _ in range(5)]
         await asyncio.sleep(0.05)
         started = time.monotonic()
         await tier.close()
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 1.9
         ended = await asyncio.gather(*under_way, return_exceptions=True)
         assert all(isinstance(error, TierError) for error in ended)
-        assert time.monotonic() - started < 0.75
+        assert time.monotonic() - started < 1.9
         with pytest.raises(TierError, match="closed"):
             await tier.read(["app:a"])
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiercache import NEVER, Clock
+from tiercache import NEVER, Clock, Order
 from tiercache.testing import FakeClock
 from tiercache.testing.tiers import Surroundings, record_of
 from tiercache_plugins.tiers.sqlite import SqliteConfig, batches, lists, statements
@@ -80,6 +80,45 @@ def test_rows_that_come_slowly_are_asked_for_at_once_until_they_come_quickly(con
         asked.clear()
         assert len([*finder.find(connection, part)]) == 64
         assert asked == expected
+
+
+def test_large_frames_are_read_one_by_one_however_long_they_take(connection, monkeypatch):
+    saves = Saves(connection, NOW)
+    for key in KEYS[:64]:
+        saves.add(None, saved(key, frame=b"f" * 20_000))
+    saves.flush()
+    monkeypatch.setattr(batches, "_SLOW", -1.0)
+    (part,) = parts(KEYS[:64])
+    finder = Finder(statements.READ)
+    for waits in (False, True):
+        finder.waits = waits
+        assert len([*finder.find(connection, part)]) == 64
+        assert not finder.waits
+
+
+def test_nothing_is_asked_for_what_a_list_is_filled_up_with(connection):
+    saves = Saves(connection, NOW)
+    saves.add(None, saved(b""))
+    saves.flush()
+    (part,) = parts(KEYS[:17])
+    asked: list[str] = []
+    connection.set_trace_callback(asked.append)
+    finder = Finder(statements.READ)
+    for waits in (False, True):
+        finder.waits = waits
+        asked.clear()
+        assert [*finder.find(connection, part)] == []
+        assert len(asked) == 1
+
+
+def test_large_frames_are_not_kept_until_all_are_stored(connection):
+    saves = Saves(connection, NOW)
+    saves.add(None, saved(KEYS[0]))
+    saves.flush()
+    saves.drop(1)
+    saves.add(None, saved(KEYS[0], frame=b"f" * 20_000))
+    saves.add(None, saved(KEYS[1]))
+    assert [(row[1], len(row[-1])) for row in stored(connection)] == [(KEYS[0], 20_000)]
 
 
 ROW = st.tuples(st.sampled_from(KEYS[:90]), st.integers(1, 9), st.sampled_from([b"a", b"b" * 20_000]))
@@ -178,5 +217,51 @@ def test_no_batch_takes_a_statement_a_row(tmp_path):
             assert await done(tier.delete, [*keys, *keys]) == [True] * 64 + [False] * 64
             assert not any(await done(tier.delete, keys))
             assert await done(tier._database.write, tier._rows.wipe, b"filling", b"filling\xff")
+
+    asyncio.run(main())
+
+
+def test_reads_of_a_row_that_went_are_not_told_to_whom_its_id_is_given(tmp_path):
+    async def main() -> None:
+        clock = FakeClock()
+        keys = [f"k{n}" for n in range(64)]
+        async with traced(tmp_path, clock) as (tier, _):
+            ends = int(clock() * 1e6) + 5_000_000
+            await tier.write([record_of(key, b"old", expires_at=ends) for key in keys])
+            for _ in range(50):
+                await tier.read(keys[:3])
+            clock.advance(10)
+            # Expired and not swept: their rows go, and all ids are free.
+            await tier.write([record_of(key, b"new", stamp=9) for key in reversed(keys)])
+            await tier._database.write(tier._rows.note)
+            told = "SELECT count(*) FROM noted"
+            assert await tier._database.read(lambda connection: connection.execute(told).fetchone()) == (0,)
+
+    asyncio.run(main())
+
+
+def test_a_condition_that_is_no_whole_number_spares_all_the_same(connection):
+    ranking = statements.Ranking(Order(by=("created",), spared="reads / 2.0", chance="reads = 0"))
+    saves = Saves(connection, NOW)
+    for key in KEYS[:3]:
+        saves.add(None, saved(key))
+    saves.flush()
+    connection.execute("UPDATE entries SET reads = id - 1")
+    assert [row[2] for row in batches.numbers(connection, ranking.first)] == [0, 1, 1]
+
+
+def test_the_size_of_pages_is_that_of_the_file_that_is_open(tmp_path, monkeypatch):
+    async def main() -> None:
+        tier = SqliteConfig(path="cache.db").build(Surroundings(tmp_path, clock=Clock()))
+        for size in (8192, 4096):
+            monkeypatch.setattr(statements, "LAYOUT", (f"PRAGMA page_size = {size}", statements.LAYOUT[1]))
+            await tier.open()
+            try:
+                await tier.write([record_of("a")])
+                assert tier._rows._room._page == size
+            finally:
+                await tier.close()
+            for path in tmp_path.iterdir():
+                path.unlink()
 
     asyncio.run(main())

@@ -643,8 +643,7 @@ DISK = (
     without(
         "disk::a_value_too_large_for_the_file_leaves_no_older_one_behind",
         PLUGINS + "tiers/sqlite/rows.py",
-        "                saves.drop(standing.id)\n"
-        "                totals.take(standing.size)\n            return False\n",
+        "                self._leave(standing, totals, saves)\n            return False\n",
         "                pass\n            return False\n",
     ),
     without(

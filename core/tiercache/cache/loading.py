@@ -164,7 +164,7 @@ class Loading(Reading):
                         if own is bulk:
                             # The loader is called once the first of them runs; others may run later, and
                             # what has changed between is newer than what they bring.
-                            load.since, load.began = way.moment(), way.clock.stamp()
+                            load.since, load.began = way.moment(), way.clock.early()
                         if isinstance(turn, Lease):
                             load.lease = turn
                             del turns[key]

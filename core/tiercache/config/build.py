@@ -186,10 +186,16 @@ def build(plan: Plan, clock: Clock) -> House:
             Problem("", f"route.{route}.lock", told.format(tier)) for route, tier in unable.items()
         )
     lease = plan.lease
-    coherences = [
-        Coherence(far, builder.bus(name, far), clock, lease=lease)
+    followed = {
+        name: far
         for name, far in fars.items()
         if name in plan.buses or any(route.authority is far for route in routes.values())
+    }
+    # One clock can't be kept at the time of two.
+    dating = next((far for far in followed.values() if far.scope == "shared"), None)
+    coherences = [
+        Coherence(far, builder.bus(name, far), clock, lease=lease, dates=far is dating)
+        for name, far in followed.items()
     ]
     house = House(
         namespace=plan.namespace,

@@ -19,6 +19,7 @@ def warnings(checked: Checker) -> Iterator[Finding]:
     """Yield each suspicion about a document that has no problems, with the key that it is about."""
     for name, route in checked.routes.items():
         yield from _lives(checked, route)
+        yield from _beforehand(checked, name, route)
         if checked.cache.bus == "none":
             yield from _unheard(checked, name, route)
     yield from _hidden_keys(checked)
@@ -39,6 +40,23 @@ def _lives(checked: Checker, route: RouteTable) -> Iterator[Finding]:
                 f"which is nearer, for {format_seconds(nearest)}; a max_ttl there that is no longer is usual"
             )
             yield ("tier", tier, "max_ttl"), message
+
+
+def _beforehand(checked: Checker, name: str, route: RouteTable) -> Iterator[Finding]:
+    host: tuple[int, str] | None = None
+    for index, tier in enumerate(route.tiers):
+        config = checked.stages["tier"][tier]
+        if not isinstance(config, FarTierConfig):
+            continue
+        if config.scope == "host":
+            host = host or (index, tier)
+        elif config.scope == "shared" and host is not None:
+            message = (
+                f'"{host[1]}" is of this host alone and stands in front of "{tier}": it goes on answering '
+                f'with what other hosts have changed, until that expires; a place behind "{tier}" is usual'
+            )
+            yield ("route", name, "tiers", host[0]), message
+            return
 
 
 def _unheard(checked: Checker, name: str, route: RouteTable) -> Iterator[Finding]:

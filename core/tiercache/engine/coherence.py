@@ -45,9 +45,9 @@ class Coherence:
     """
 
     __slots__ = (
-        "_behind", "_chance", "_clock", "_failing", "_first", "_lost_at", "_offset", "_pending", "_read_at",
-        "_tasks", "_wake", "behind", "broken", "bus", "changes", "errors", "far", "heard", "lease", "markers",
-        "outdated", "position", "renewed", "seconds", "since", "stamp", "trust",
+        "_behind", "_chance", "_clock", "_dates", "_failing", "_first", "_lost_at", "_offset", "_pending",
+        "_read_at", "_tasks", "_wake", "behind", "broken", "bus", "changes", "errors", "far", "heard",
+        "lease", "markers", "outdated", "position", "renewed", "seconds", "since", "stamp", "trust",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +57,7 @@ class Coherence:
         clock: Clock,
         *,
         lease: float,
+        dates: bool = False,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.far = far
@@ -87,6 +88,7 @@ class Coherence:
         self.broken: Callable[[], None] = lambda: None
         self._clock = clock
         self._chance = chance
+        self._dates = dates
         self._offset = Offset(far.guard, clock)
         self._behind = bus is not None
         self._failing = False
@@ -188,7 +190,7 @@ class Coherence:
     async def open(self) -> None:
         """Begin to follow, and wait a moment for the lease. Raises TierRefused where that never will work."""
         self._wake = asyncio.Event()
-        if self.far.scope == "shared":
+        if self._dates:
             await self._offset.measure()
         loop = asyncio.get_running_loop()
         if self._clock.exact:
@@ -245,12 +247,13 @@ class Coherence:
         assert self._wake is not None
         while True:
             try:
-                async with asyncio.timeout(self.lease if self.bus is None else self.lease / 4):
+                pause = self.lease if self.bus is None else self.lease / 4
+                async with asyncio.timeout(min(pause, self._offset.due()) if self._dates else pause):
                     await self._wake.wait()
             except TimeoutError:
                 pass
             self._wake.clear()
-            if self.far.scope == "shared":
+            if self._dates:
                 await self._offset.measure()
             silent = self.trust.until + self.lease < self.now()
             if silent and self.trust.until != NEVER_HEARD:

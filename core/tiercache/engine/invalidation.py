@@ -192,7 +192,8 @@ class Invalidation:
             # Shielded: who is cancelled here has marked all the same, and the tiers must hear of it.
             await asyncio.shield(done)
         if durable:
-            await past(self._clock, self.markers.newest)
+            # A marker of another process, whose clock may be wrong, is in `newest` and not in `last`.
+            await past(self._clock, min(self.markers.newest, self._clock.last))
 
     def heard(self, markers: Mapping[str, int], source: Far) -> None:
         """Heed *markers* that another process wrote into *source*."""

@@ -201,7 +201,7 @@ class Load:
             self.loading = True
             self.place.enter()
             if not self.began:
-                self.since, self.began = self.route.moment(), self.route.clock.stamp()
+                self.since, self.began = self.route.moment(), self.route.clock.early()
             self.route.counts.loads += 1
             self.route.counts.patterns.of(self.key).loads += 1
             watch = self.route.watch

@@ -13,18 +13,26 @@ and the quickest of some questions took no longer.
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Final, NamedTuple
 
 from tiercache.clock import Clock
 from tiercache.contracts import Dates
 from tiercache.engine.guard import Guard
+from tiercache.errors import TierError
 
 QUESTIONS: Final = 8
 """Asked at a time, as the first may pay for a connection or a script, and any for what else goes on."""
+LEAST: Final = 3
+"""Asked however long they take, as what held up one, an import perhaps, seldom holds up the next."""
 BURST: Final = 0.1
-"""Seconds after which no more are asked."""
+"""Seconds after which no more than those are asked."""
+SOON: Final = 1.0
+"""Seconds after which they are asked again at first, and after a failure; then twice as long each time."""
 AGAIN: Final = 10.0
-"""Seconds after which they are asked again."""
+"""Seconds after which they are asked again at last."""
+BELIEVED: Final = 1.0
+"""Seconds that an answer may take: nobody's doubt is more than half of that, and what drift has added."""
 DRIFT: Final = 15e-6
 """Seconds that two clocks may drift apart in one (RFC 5905: PHI)."""
 TIMER: Final = 0.001
@@ -44,42 +52,72 @@ class _Sample(NamedTuple):
 class Offset:
     """Keeps *clock* at the time of the tier behind *guard*, where that has one."""
 
-    __slots__ = ("_asked_at", "_clock", "_guard", "_sample")
+    __slots__ = ("_again", "_asked_at", "_clock", "_failures", "_guard", "_sample")
 
     def __init__(self, guard: Guard, clock: Clock) -> None:
         self._guard = guard
         self._clock = clock
         self._sample: _Sample | None = None
-        self._asked_at = -AGAIN
+        self._asked_at = -math.inf
+        self._again = SOON
+        self._failures = 0
+
+    def due(self) -> float:
+        """Return in how many seconds it is time to ask."""
+        if self._clock.exact or not isinstance(self._guard.tier, Dates):
+            return math.inf
+        return max(self._asked_at + self._again - self._clock.monotonic(), 0.0)
 
     async def measure(self) -> None:
         """Ask, where it is time to. A clock that a test gave is never moved."""
-        tier, clock = self._guard.tier, self._clock
-        now = clock.monotonic()
-        if clock.exact or now - self._asked_at < AGAIN or not isinstance(tier, Dates):
+        if self.due():
             return
-        began = self._asked_at = now
+        clock, kept = self._clock, self._sample
+        self._asked_at = clock.monotonic()
+        quickest = await self._quickest()
+        now = clock.monotonic()
+        if quickest is None:
+            self._again = SOON
+            if kept is not None:
+                # Clocks go on drifting apart, whether anybody answers or not.
+                clock.doubt = kept.unsure(now)
+            return
+        self._again = min(2 * self._again, AGAIN)
+        failures = self._guard.counts.errors
+        # Who answers after a failure may be another server, whose clock is another.
+        if kept is None or failures != self._failures or not _better(kept, quickest, now):
+            kept = self._sample = quickest
+        self._failures = failures
+        clock.shift, clock.doubt = kept.shift, kept.unsure(now)
+
+    async def _quickest(self) -> _Sample | None:
+        clock = self._clock
         quickest: _Sample | None = None
-        for _ in range(QUESTIONS):
-            told = await self._guard.call(tier.time)
+        began = now = clock.monotonic()
+        for number in range(1, QUESTIONS + 1):
+            told = await self._guard.call(self._ask)
             if told is None:
                 break
+            # Read before the time that it took: what comes between the two is in its doubt then.
+            here = clock.micros() - clock.shift
             done = clock.monotonic()
             took = int((done - now) * 1_000_000)
-            here = clock.micros() - clock.shift - took // 2
             # Rounded up: all these are whole microseconds.
-            sample = _Sample(took // 2 + 1, told - here, now)
-            if quickest is None or sample.doubt < quickest.doubt:
+            sample = _Sample(took // 2 + 1, told + took // 2 - here, now)
+            if done - now <= BELIEVED and (quickest is None or sample.doubt < quickest.doubt):
                 quickest = sample
             now = done
-            if now - began > BURST:
+            if number >= LEAST and now - began > BURST:
                 break
-        if quickest is None:
-            return
-        kept = self._sample
-        if kept is None or not _better(kept, quickest, now):
-            kept = self._sample = quickest
-        clock.shift, clock.doubt = kept.shift, kept.unsure(now)
+        return quickest
+
+    async def _ask(self) -> int:
+        tier = self._guard.tier
+        assert isinstance(tier, Dates)
+        told = await tier.time()
+        if type(told) is not int or told <= 0:
+            raise TierError(f"answered with {told!r}, no microseconds since the epoch")
+        return told
 
 
 def _better(kept: _Sample, sample: _Sample, now: float) -> bool:

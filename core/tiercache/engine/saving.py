@@ -34,7 +34,7 @@ async def save(route: Route, key: str, value: Any, life: Life) -> None:
     waiting = [far.writes.write(record) for far, record in records]
     dropped = () if route.alone else route.drop_elsewhere(key)
     if waiting or dropped:
-        await spread(route, key, waiting, dropped)
+        await spread(route, key, waiting, dropped, created_at if waiting else 0)
 
 
 async def spread(
@@ -42,14 +42,15 @@ async def spread(
     key: str,
     waiting: Sequence[asyncio.Future[int | None]],
     dropped: Sequence[asyncio.Future[bool | None]],
+    latest: int = 0,
 ) -> None:
     """Wait until the far tiers have *key*, which has changed near, and other tiers have dropped it.
 
     Until then a read may still find the old value there, and where the near tier has evicted the new one
-    meanwhile, nothing would keep the old one out of it: so the key is closed.
+    meanwhile, nothing would keep the old one out of it: so the key is closed. *latest* is the stamp of what
+    was written: a tier that can't take it now will be given it later as it is.
     """
     flights = route.flights
-    latest = 0
     flights.closing.close(key)
     try:
         for future in waiting:

@@ -89,7 +89,7 @@ def beside(cache: Cache, key: str, loader: Callable[[], Any], terms: Mapping[str
     load = Beside(way, key, loader, life)
     ours = load.begin()
     here = running_loop() is loop
-    began, started = way.clock.stamp(), time.perf_counter()
+    began, started = way.clock.early(), time.perf_counter()
 
     def post(act: Callable[[], None]) -> None:
         if not ours:

@@ -23,10 +23,12 @@ _FEW: Final = 8
 _SLOW: Final = 0.002
 """Seconds a step that only a wait for Python's lock takes, or a very slow device."""
 _LARGE: Final = 2**14
-"""Bytes of a frame that is stored by itself: what was bound to a statement is kept by it until the next."""
+"""Bytes of a frame that is read and stored by itself: a statement keeps what was bound to it until the next,
+and an answer in one row holds all its frames at once.
+"""
 
 
-def parts(keys: Sequence[bytes]) -> Iterator[list[bytes]]:
+def parts(keys: Sequence[bytes]) -> Iterator[list[bytes | None]]:
     """Yield *keys* in lists that there is a statement for; the last is filled up."""
     for start in range(0, len(keys), lists.LISTS[-1]):
         yield _filled(keys[start : start + lists.LISTS[-1]], lists.LISTS, lists.FILLER)
@@ -82,7 +84,7 @@ class Finder:
         self.waits = False
         """Whether steps had to wait the last time."""
 
-    def find(self, connection: sqlite3.Connection, part: list[bytes]) -> Iterable[tuple[Any, ...]]:
+    def find(self, connection: sqlite3.Connection, part: list[bytes | None]) -> Iterable[tuple[Any, ...]]:
         """Return the place in *part*, a list of `parts`, and the columns of each row that is found.
 
         They are read as they are looked at, as rows may be large: before anything else is asked for.
@@ -93,7 +95,8 @@ class Finder:
             began = perf_counter()
             cursor = connection.execute(self._finding.long[len(part)], part)
             found = cursor.fetchmany(_FEW)
-            self.waits = perf_counter() - began > _SLOW * (len(found) + 1)
+            # Large frames take as long without anybody who computes.
+            self.waits = perf_counter() - began > _SLOW * (len(found) + 1) and not any(map(_large, found))
             if len(found) < _FEW:
                 return found
             if not self.waits:
@@ -101,16 +104,22 @@ class Finder:
             cursor.close()
         return self._widely(connection, part)
 
-    def _widely(self, connection: sqlite3.Connection, part: list[bytes]) -> Iterator[tuple[Any, ...]]:
+    def _widely(self, connection: sqlite3.Connection, part: list[bytes | None]) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(part), lists.WIDEST[-1]):
             some = part[start : start + lists.WIDEST[-1]]
+            if some[0] is lists.FILLER:
+                return
             began = perf_counter()
             (beside,) = connection.execute(self._finding.wide[len(some)], some).fetchall()
             # One step to the row, and one to the end.
-            self.waits = perf_counter() - began > _SLOW * 2
+            self.waits = perf_counter() - began > _SLOW * 2 and not _large(beside)
             for place, row in enumerate(zip(*[iter(beside)] * self._finding.width, strict=True), start):
                 if row[0] is not None:
                     yield (place, *row)
+
+
+def _large(row: tuple[Any, ...]) -> bool:
+    return any(isinstance(column, bytes) and len(column) > _LARGE for column in row)
 
 
 class Saved(NamedTuple):
@@ -137,7 +146,11 @@ class Saves:
 
     def add(self, row: int | None, saved: Saved, *, sooner: bool = False) -> None:
         """Store *saved* in *row*, or in a new one. *sooner*: it expires before it was to be looked at."""
-        (self._sooner if sooner else self._usual).append((row, saved))
+        if len(saved.frame) > _LARGE:
+            self._clear()
+            self._one(row, saved, sql.REWRITE_SOONER if sooner else sql.REWRITE)
+        else:
+            (self._sooner if sooner else self._usual).append((row, saved))
 
     def drop(self, row: int) -> None:
         """Drop *row*, before anything is stored."""
@@ -145,9 +158,7 @@ class Saves:
 
     def flush(self) -> None:
         """Do all that until now."""
-        if self._gone:
-            change(self._connection, sql.DROP, self._gone)
-            self._gone = []
+        self._clear()
         if self._usual:
             self._store(self._usual, sql.SAVE, sql.REWRITE)
             self._usual = []
@@ -155,24 +166,23 @@ class Saves:
             self._store(self._sooner, sql.SAVE_SOONER, sql.REWRITE_SOONER)
             self._sooner = []
 
+    def _clear(self) -> None:
+        if self._gone:
+            change(self._connection, sql.DROP, self._gone)
+            self._gone = []
+
     def _store(
-        self, waiting: Sequence[tuple[int | None, Saved]], several: Mapping[int, str], rewrite: str
+        self, waiting: list[tuple[int | None, Saved]], several: Mapping[int, str], rewrite: str
     ) -> None:
-        small: list[tuple[int | None, Saved]] = []
-        for row, saved in waiting:
-            if len(saved.frame) > _LARGE:
-                self._one(row, saved, rewrite)
-            else:
-                small.append((row, saved))
-        while small:
-            length = lists.AT_ONCE[bisect_right(lists.AT_ONCE, len(small)) - 1]
+        while waiting:
+            length = lists.AT_ONCE[bisect_right(lists.AT_ONCE, len(waiting)) - 1]
             if length == 1:
-                for row, saved in small:
+                for row, saved in waiting:
                     self._one(row, saved, rewrite)
                 return
-            listed = chain.from_iterable([saved for _, saved in small[:length]])
+            listed = chain.from_iterable([saved for _, saved in waiting[:length]])
             self._connection.execute(several[length], [self._now, *listed])
-            del small[:length]
+            del waiting[:length]
 
     def _one(self, row: int | None, saved: Saved, rewrite: str) -> None:
         key, expires, size, checksum, frame = saved

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 LISTS: Final = (1, 4, 16, 64, 256)
 """Lengths of lists of keys: few, so that all stay prepared."""
-FILLER: Final = b""
-"""What a list is filled up with: no key."""
+FILLER: Final = None
+"""What a list is filled up with: no row has it for its key."""
 WIDEST: Final = (1, 4, 16, 32)
 """Lengths of lists that are answered in one row; SQLite joins 64 tables at most."""
 AT_ONCE: Final = (1, 4, 16, 64)

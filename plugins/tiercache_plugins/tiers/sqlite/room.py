@@ -85,8 +85,8 @@ class Room:
     """Keeps one database within its bounds. Called inside the transactions that write, and right after."""
 
     __slots__ = (
-        "_counts", "_log", "_log_grew", "_max_bytes", "_most", "_page", "_place", "_ranking", "_swept",
-        "readings",
+        "_counts", "_log", "_log_grew", "_max_bytes", "_most", "_page", "_paged", "_place", "_ranking",
+        "_swept", "readings",
     )  # fmt: skip
 
     def __init__(self, place: Place, ranking: sql.Ranking, max_bytes: int, counts: Counts) -> None:
@@ -94,6 +94,7 @@ class Room:
         """What the rows have not been told yet."""
         self._swept = -(2**63)
         self._page = 0
+        self._paged: sqlite3.Connection | None = None
         self._place = place
         self._ranking = ranking
         self._max_bytes = max_bytes
@@ -106,7 +107,7 @@ class Room:
         """Forget what is about a file: from now on it is another one."""
         # Not emptied: in the child of a fork the lock of the old ones may be held for ever.
         self.readings = Readings()
-        self._page = 0
+        self._paged = None
 
     def totals(self, connection: sqlite3.Connection) -> Totals:
         """Return the totals as they stand, counted anew where they are damaged."""
@@ -144,9 +145,10 @@ class Room:
         if totals.bytes > self._max_bytes:
             return True
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        # Asked for, as a file may be older than the size that new ones get.
-        if not self._page:
+        # Asked for, as a file may be older than the size that new ones get, and followed by another.
+        if self._paged is not connection:
             (self._page,) = connection.execute("PRAGMA page_size").fetchone()
+            self._paged = connection
         most = self._most // self._page
         if pages <= most:
             return False

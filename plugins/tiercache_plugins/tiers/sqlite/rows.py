@@ -228,20 +228,25 @@ class Rows:
         if expires <= now or size > self._max_bytes:
             # What stood there is older than what could not be stored: it must not be read again.
             if standing is not None:
-                saves.drop(standing.id)
-                totals.take(standing.size)
+                self._leave(standing, totals, saves)
             return False
         saved = Saved(key, expires, size, checksum(key, expires, frame), frame)
-        if standing is not None:
-            totals.take(standing.size)
-        totals.add(size)
-        if standing is None or standing.stamp is None:
-            if standing is not None:
-                saves.drop(standing.id)
+        if standing is not None and standing.stamp is None:
+            self._leave(standing, totals, saves)
+            standing = None
+        if standing is None:
             saves.add(None, saved)
         else:
+            totals.take(standing.size)
             saves.add(standing.id, saved, sooner=expires < standing.due)
+        totals.add(size)
         return True
+
+    def _leave(self, standing: Standing, totals: Totals, saves: Saves) -> None:
+        """Drop the row that stands. What was read of it must not be told to whom its id is given next."""
+        saves.drop(standing.id)
+        self._room.readings.of([standing.id])
+        totals.take(standing.size)
 
     def delete(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[bool]:
         """Drop *keys* in one transaction."""

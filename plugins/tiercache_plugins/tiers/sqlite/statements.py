@@ -286,7 +286,8 @@ class Ranking:
         self.name = f"order_{crc32(terms.encode()):08x}"
         """Of the index, which is made anew where the policy changes."""
         self.index = f"CREATE INDEX {self.name} ON entries ({terms})"
-        spared = f"({order.spared})" if order.spared else "0"
+        # A condition may be of any type, and what is read is a whole number.
+        spared = f"({order.spared}) IS TRUE" if order.spared else "0"
         self.rises = moved != "0"
         """Whether reads and writes only ever move a row back."""
         self.first = numbers(
