@@ -13,6 +13,9 @@ from tiercache import Cache
 LIFE = 3600.0
 """Seconds that everything lives, with whoever knows such a thing."""
 
+PATIENCE = "1m"
+"""How long a call to a far tier may take."""
+
 
 def near(policy: str = "hybrid", size: int = 10_000) -> dict[str, Any]:
     """Return the document of a near tier alone; 10,000 entries is what the shipped file has."""
@@ -24,8 +27,11 @@ def near(policy: str = "hybrid", size: int = 10_000) -> dict[str, Any]:
 
 
 def far(tier: dict[str, Any], *, memory: int = 0, **options: Any) -> dict[str, Any]:
-    """Return the document of one far tier, behind a near one of *memory* entries where that is not zero."""
-    tiers: dict[str, Any] = {"far": tier}
+    """Return the document of one far tier, behind a near one of *memory* entries where that is not zero.
+
+    However long the machine stalls, the tier is waited for: a call that is given up would cost nothing.
+    """
+    tiers: dict[str, Any] = {"far": {"deadline": PATIENCE, **tier}}
     if memory:
         tiers["memory"] = {"type": "memory", "max_entries": memory}
     names = ["memory", "far"] if memory else ["far"]
@@ -39,9 +45,11 @@ def far(tier: dict[str, Any], *, memory: int = 0, **options: Any) -> dict[str, A
 
 @asynccontextmanager
 async def opened(document: dict[str, Any]) -> AsyncIterator[Cache]:
-    """Open a cache of ours."""
+    """Open a cache of ours. Raises AssertionError where calls to a far tier failed: they cost nothing."""
     async with Cache.open(document) as cache:
         yield cache
+        failed = {name: tier.errors for name, tier in cache.stats().tiers.items() if tier.errors}
+        assert not failed, f"calls to a far tier failed, and were measured as misses: {failed}"
 
 
 @contextmanager

@@ -57,8 +57,8 @@ def page(results: Sequence[Result], about: Iterable[str], plots: Path) -> str:
             f"{_VERDICTS[result.reached]}{wrong} |\n"
         )
     parts.append(
-        " Where the goal is a least one (≥), the ratio is of throughput, and more is better; otherwise of"
-        " time, bytes or whatever the title says, and less is. "
+        "\nWhere the goal is a least one (≥), the ratio is of throughput, and more is better; otherwise it is"
+        " of time, bytes or whatever the title says, and less is better.\n"
     )
     seen: dict[str, list[Result]] = {}
     for result in results:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from bench.__main__ import ROWS
+from bench.caches import far, opened, text
 from bench.plots import bars
 from bench.report import line, page
 from bench.row import Result, Scale
@@ -59,6 +62,17 @@ def test_a_row_on_uvloop_says_so() -> None:
     assert row.title.endswith(", on uvloop")
     assert "On uvloop's event loop" in row.terms
     assert row.goal == "≥ 7 ×"
+
+
+@pytest.mark.parametrize("deadline", ["1ms", "1m"])
+def test_what_a_far_tier_did_not_answer_is_not_taken_for_a_measurement(tmp_path: Path, deadline: str) -> None:
+    async def filled() -> None:
+        async with opened(far({"type": "sqlite", "path": f"{tmp_path}/far", "deadline": deadline})) as cache:
+            await cache.set_many({f"k:{at}": text(at) for at in range(5_000)})
+
+    hasty = deadline == "1ms"
+    with pytest.raises(AssertionError, match="calls to a far tier failed") if hasty else nullcontext():
+        asyncio.run(filled())
 
 
 def result(**more) -> Result:

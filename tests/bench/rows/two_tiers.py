@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.caches import far, opened, shuffled, user
+from bench.caches import PATIENCE, far, opened, shuffled, user
 from bench.clients import spread
 from bench.row import Cases, Result, Scale, waited
 from servers import Server
@@ -30,7 +30,7 @@ async def _measure(scale: Scale, server: Server, keys: list[str]) -> Result:
     cases = Cases(scale)
     tasks = 64
     async with (
-        opened(far({"type": "redis", "url": server.url, "timeout": "2s"}, memory=10_000)) as cache,
+        opened(far({"type": "redis", "url": server.url, "timeout": PATIENCE}, memory=10_000)) as cache,
         Redis(host=server.host, port=server.port, max_connections=1000) as plain,
     ):
         for at, key in enumerate(keys):
