@@ -58,12 +58,14 @@ class NearTierSuite:
             entries = [Entry(f"k{put + at}", at, 1, math.inf, terms) for at in range(count)]
             tier.put_many(entries)
             put += count
-            stats = tier.stats()
-            assert stats["entries"] <= capacity
-            assert stats["entries"] + stats["evicted"] == put
-            kept = [entry for entry in entries if tier.get(entry.key) is entry]
-            assert len(kept) == count or count * 8 > capacity
-            assert all((entry.fresh_until == math.inf) is (entry in kept) for entry in entries)
+            # Not after each, as the tier looks at every entry for its hits.
+            if put % (capacity // 100) < count:
+                stats = tier.stats()
+                assert stats["entries"] <= capacity
+                assert stats["entries"] + stats["evicted"] == put
+            kept = [tier.get(entry.key) is entry for entry in entries]
+            assert all(kept) or count * 8 > capacity
+            assert [entry.fresh_until == math.inf for entry in entries] == kept
         assert tier.stats()["entries"] == len(list(tier.keys()))
 
     def test_many_entries_at_once_renew_what_stands_and_leave_what_is_newer(self, near: BuildNear) -> None:
